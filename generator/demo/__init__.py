@@ -1,0 +1,1 @@
+"""The embedded default run: small models, their corpus, and the recipe that makes them."""

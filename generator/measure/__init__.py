@@ -1,0 +1,1 @@
+"""Needs torch: the corpus as tokens, the model, its sites, extraction."""

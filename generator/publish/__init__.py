@@ -1,0 +1,1 @@
+"""Numpy only: records, shards and pages from a summary."""

@@ -1,0 +1,1 @@
+"""Numpy only: statistics, examples and neighbours of channels, in one mergeable pass."""
