@@ -7,6 +7,7 @@ was killed carry the key themselves and are used again.
 
 import errno
 import hashlib
+import itertools
 import os
 import shutil
 from collections.abc import Iterator
@@ -28,9 +29,47 @@ def content_key(*parts: Any) -> str:
 
 
 def file_key(path: Path) -> str:
-    """The content key of a file's bytes."""
+    """The content key of a file's bytes (of its size and samples, for a file of several hundred megabytes)."""
+    size = path.stat().st_size
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:32]
+        if size <= SAMPLED_ABOVE:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:32]
+        digest = hashlib.sha256(str(size).encode())
+        for index in range(64):
+            file.seek((size - 2**20) * index // 63)
+            digest.update(file.read(2**20))
+        return digest.hexdigest()[:32]
+
+
+SAMPLED_ABOVE = 256 * 2**20
+"""Bytes; a larger file is keyed by its size and 64 evenly spread samples instead of every byte."""
+
+WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".h5", ".npz", ".gguf", ".onnx")
+
+
+def path_key(path: str, *, weights: bool = True) -> Any:
+    """A key of what a path holds: of the bytes of a file, of all files of a folder or of a glob.
+
+    Args:
+        path: A file, a folder, a glob, or something that is none of them (a hub id), which stands for itself.
+        weights: Whether model weights count; a tokenizer's key leaves them out.
+
+    Returns:
+        Something for ``content_key``: names relative to the path, and hashes. Names of folders above do not count, so
+        a copied folder keeps its key.
+    """
+    root = Path(path)
+    if root.is_file():
+        return file_key(root)
+    if root.is_dir():
+        files = sorted(file for file in root.rglob("*") if file.is_file())
+    elif "*" in path:
+        root = Path(*itertools.takewhile(lambda part: "*" not in part, root.parts))
+        files = sorted(root.glob(str(Path(path).relative_to(root))))
+    else:
+        return path
+    kept = [file for file in files if weights or file.suffix not in WEIGHT_SUFFIXES]
+    return [[str(file.relative_to(root)), file_key(file)] for file in kept]
 
 
 def to_json(value: Any) -> bytes:

@@ -1,0 +1,100 @@
+"""The command line: ``python -m generator build``."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from generator import __version__
+from generator.errors import FeaturebookError
+
+DEMO = Path(__file__).parent / "runs" / "demo.toml"
+
+run_file = click.argument("run", type=click.Path(path_type=Path), default=DEMO, metavar="[RUN.toml]")
+build_folder = click.option(
+    "--build-dir",
+    type=click.Path(path_type=Path),
+    default=Path("build"),
+    show_default=True,
+    help="Folder for everything computed.",
+)
+docs_folder = click.option(
+    "--docs-dir",
+    type=click.Path(path_type=Path),
+    default=Path("docs"),
+    show_default=True,
+    help="MkDocs' folder of pages; generated ones go below atlas/.",
+)
+
+
+class _Commands(click.Group):
+    """Prints what the user can mend as one message, without a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except FeaturebookError as error:
+            if ctx.params.get("debug"):
+                raise
+            click.echo(f"Error: {error}", err=True)
+            sys.exit(1)
+        except KeyboardInterrupt:
+            click.echo("Interrupted. The same command goes on where this one stopped.", err=True)
+            sys.exit(130)
+
+
+@click.group(cls=_Commands)
+@click.version_option(__version__, prog_name="featurebook")
+@click.option("--debug", is_flag=True, help="Show where an error came from.")
+def main(debug: bool) -> None:
+    """Publish what a language model has learned as a searchable static website.
+
+    RUN.toml names a model, its adapter and a corpus; without it, the bundled demo is built.
+    """
+
+
+@main.command()
+@run_file
+@click.option(
+    "--only", default="", metavar="STAGE[,STAGE]", help="Run only these stages; take the others as they are."
+)
+@click.option("--force", is_flag=True, help="Run the stages even when they are up to date.")
+@click.option("--dry-run", is_flag=True, help="Print what would run, and why.")
+@build_folder
+@docs_folder
+def build(run: Path, only: str, force: bool, dry_run: bool, build_dir: Path, docs_dir: Path) -> None:
+    """Build everything that is not up to date: corpus, activations, summary, pages."""
+    from generator.config import load_run
+    from generator.pipeline import Folders, build as run_stages
+
+    stages = [name.strip() for name in only.split(",") if name.strip()]
+    run_stages(load_run(run), Folders(build_dir, docs_dir), only=stages, force=force, dry_run=dry_run)
+
+
+@main.command()
+@run_file
+@build_folder
+@docs_folder
+def status(run: Path, build_dir: Path, docs_dir: Path) -> None:
+    """Say of every stage whether it is done, and what it holds."""
+    from generator.config import load_run
+    from generator.pipeline import Folders, status as stage_rows
+
+    for name, state, facts in stage_rows(load_run(run), Folders(build_dir, docs_dir)):
+        click.echo(f"{name:<10} {state:<40} {facts}".rstrip())
+
+
+@main.command()
+@run_file
+def check(run: Path) -> None:
+    """Check a run file, its paths, modules and shapes, and estimate memory and disk, without computing anything."""
+    from generator.config import load_run
+    from generator.measure.plan import check as plan
+
+    for line in plan(load_run(run)).lines:
+        click.echo(line)
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m generator")

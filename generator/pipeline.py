@@ -1,0 +1,368 @@
+"""The stages of a run, and the runner that skips what is done.
+
+A stage is done when its folder's manifest carries the key made of the stage's version, its slice of the run file
+and the keys of its inputs. Stages that are not asked for (``only``) are taken as they lie on disk, so a site is
+published from a copied ``build/`` folder on a machine that has neither the model nor torch.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from generator.artifacts import Artifact, Writer, content_key, path_key
+from generator.blocks import Activations, Block, Channel, Corpus, Directions, block_bounds
+from generator.config import RunConfig
+from generator.errors import FeaturebookError, nearest
+from generator.progress import Progress, console, show
+from generator.summaries import Summary
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from generator.summarize import Accumulator
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Where a run reads and writes."""
+
+    build: Path = Path("build")
+    """Everything computed; can be copied to another machine."""
+    docs: Path = Path("docs")
+    """MkDocs' pages; generated ones go below ``atlas/``, hand-written notes stand in ``notes/``."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of a run."""
+
+    name: str
+    folder: str
+    """Below the build folder."""
+    version: int
+    """Raised when the stage's output changes for the same input."""
+    needs: tuple[str, ...]
+    """Stages whose output it reads."""
+    depends_on: Callable[[RunConfig, Folders], Any]
+    """What else its output depends on: its slice of the run file, contents of files."""
+    run: Callable[[RunConfig, Folders, Artifact, Progress], dict[str, Any]]
+    """Does the work and returns facts for the manifest."""
+    total: Callable[[Folders], int | None]
+    """Units of work, for the progress bar, when known."""
+    unit: str = "tokens"
+    """What is counted."""
+
+
+def build(
+    config: RunConfig,
+    folders: Folders,
+    *,
+    only: Sequence[str] = (),
+    force: bool = False,
+    dry_run: bool = False,
+) -> None:
+    """Runs every stage that is not done.
+
+    Args:
+        config: The run.
+        folders: Where to read and write.
+        only: Names of stages; the others are taken as they are. All when empty.
+        force: Run the chosen stages even when they are done.
+        dry_run: Print what would run and why, and run nothing.
+
+    Raises:
+        FeaturebookError: an unknown stage, an input that is not there, or anything a stage reports.
+    """
+    names = [stage.name for stage in STAGES]
+    for name in only:
+        if name not in names:
+            raise FeaturebookError(f"There is no stage {name!r}. {nearest(name, names)}")
+    stale: set[str] = set()
+    for stage in STAGES:
+        if only and stage.name not in only:
+            continue
+        reason = _reason(stage, config, folders, stale, force)
+        if reason is None:
+            console.print(f"{stage.name}: up to date", markup=False)
+        elif dry_run:
+            console.print(f"{stage.name}: would run ({reason})", markup=False)
+            stale.add(stage.name)
+        else:
+            _run(stage, config, folders, reason)
+
+
+def _run(stage: Stage, config: RunConfig, folders: Folders, reason: str) -> None:
+    artifact = Artifact(folders.build / stage.folder, stage_key(stage, config, folders))
+    artifact.begin()
+    began = time.monotonic()
+    with show(stage.name, stage.total(folders), stage.unit) as progress:
+        facts = stage.run(config, folders, artifact, progress)
+    artifact.finish(stage=stage.name, **facts)
+    console.print(f"{stage.name}: {_sentence(facts)} in {time.monotonic() - began:.1f} s", markup=False)
+
+
+def status(config: RunConfig, folders: Folders) -> list[tuple[str, str, str]]:
+    """The state of every stage: (name, "done" or why it would run, its facts)."""
+    rows, stale = [], set[str]()
+    for stage in STAGES:
+        reason = _reason(stage, config, folders, stale, force=False)
+        if reason is not None:
+            stale.add(stage.name)
+        manifest = Artifact(folders.build / stage.folder, "").manifest() or {}
+        facts = {key: value for key, value in manifest.items() if key not in ("key", "stage")}
+        rows.append((stage.name, reason or "done", _sentence(facts) if facts else ""))
+    return rows
+
+
+def stage_key(stage: Stage, config: RunConfig, folders: Folders) -> str:
+    """The content key that the stage's output has to have.
+
+    Raises:
+        FeaturebookError: an input of the stage was never built.
+    """
+    inputs = []
+    for name in stage.needs:
+        folder = folders.build / stage_named(name).folder
+        manifest = Artifact(folder, "").manifest()
+        if manifest is None:
+            raise FeaturebookError(
+                f"Stage {stage.name!r} reads {folder}, which is not there or unfinished. "
+                f"Run `python -m generator build --only {name}` first, or copy a finished build folder."
+            )
+        inputs.append(manifest["key"])
+    return content_key(stage.name, stage.version, stage.depends_on(config, folders), inputs)
+
+
+def stage_named(name: str) -> Stage:
+    """The stage of this name."""
+    return next(stage for stage in STAGES if stage.name == name)
+
+
+def _reason(stage: Stage, config: RunConfig, folders: Folders, stale: set[str], force: bool) -> str | None:
+    """Why the stage has to run, or None when it is done."""
+    if force:
+        return "forced"
+    changed = [name for name in stage.needs if name in stale]
+    if changed:
+        return f"{' and '.join(changed)} would run"
+    artifact = Artifact(folders.build / stage.folder, stage_key(stage, config, folders))
+    if artifact.is_done() and _pages_are_there(stage, folders):
+        return None
+    return "never finished" if artifact.manifest() is None else "the run file or an input changed"
+
+
+def _pages_are_there(stage: Stage, folders: Folders) -> bool:
+    """Whether the pages, which lie outside the build folder, were not deleted since."""
+    return stage.name != "publish" or (folders.docs / "atlas" / "site.json").exists()
+
+
+def _sentence(facts: dict[str, Any]) -> str:
+    return ", ".join(f"{value:,} {key}" for key, value in facts.items() if isinstance(value, int))
+
+
+# --- corpus ----------------------------------------------------------------------------------------------------
+
+
+def _corpus_depends_on(config: RunConfig, folders: Folders) -> Any:
+    return [
+        config.corpus.model_dump(),
+        path_key(config.corpus.source),
+        path_key(config.model.base, weights=False),
+        config.model.model_dump(include={"revision", "trust_remote_code"}),
+        config.extract.model_dump(include={"exclude_special", "exclude_first"}),
+    ]
+
+
+def _build_corpus(config: RunConfig, folders: Folders, out: Artifact, progress: Progress) -> dict[str, Any]:
+    from generator.measure.corpus import build_corpus
+
+    corpus = build_corpus(config, progress)
+    corpus.save(out.folder / "corpus.h5")
+    return {"documents": corpus.n_docs, "tokens": corpus.n_tokens}
+
+
+def load_corpus(folders: Folders) -> Corpus:
+    """The corpus of the run."""
+    return Corpus.load(folders.build / "corpus" / "corpus.h5")
+
+
+def _corpus_tokens(folders: Folders) -> int | None:
+    manifest = Artifact(folders.build / "corpus", "").manifest() or {}
+    return manifest.get("tokens")
+
+
+# --- extract ---------------------------------------------------------------------------------------------------
+
+
+def _extract_depends_on(config: RunConfig, folders: Folders) -> Any:
+    # Batching, workers and packing do not change values; a run that streams keeps states of the summary instead.
+    layout = {"batch_tokens", "workers", "exclude_special", "exclude_first"}
+    return [
+        config.model.model_dump(exclude={"device"}),
+        path_key(config.model.base),
+        path_key(config.model.adapter),
+        config.extract.model_dump(exclude=layout),
+        config.collection,
+        config.seed,
+        config.summarize.threshold,
+        None if config.extract.keep_activations else config.summarize.model_dump(),
+    ]
+
+
+def _extract(config: RunConfig, folders: Folders, out: Artifact, progress: Progress) -> dict[str, Any]:
+    from generator.measure.extract import extract
+
+    corpus = load_corpus(folders)
+    if config.extract.keep_activations:
+        return extract(config, corpus, Activations(out.folder), out.key, progress)
+    states = StreamedStates(out.folder, config, folders.build / "corpus" / "corpus.h5")
+    return extract(config, corpus, states, out.key, progress)
+
+
+@dataclass(frozen=True)
+class StreamedStates:
+    """Takes chunks where activation files would: keeps each chunk's state of the summary instead of its values.
+
+    Has the methods of ``Activations`` that extraction calls, and can be sent to another process.
+    """
+
+    folder: Path
+    config: RunConfig
+    corpus_path: Path
+
+    def save_channels(
+        self, channels: Sequence[Channel], directions: Sequence[Directions], facts: dict[str, Any]
+    ) -> None:
+        """Writes ``channels.h5``."""
+        Activations(self.folder).save_channels(channels, directions, facts)
+
+    def state_path(self, chunk: slice, key: str) -> Path:
+        """The file of the state of one chunk; its name carries the key, its presence means that it is whole."""
+        return self.folder / f"state-{chunk.start:012d}-{chunk.stop:012d}-{key}.h5"
+
+    def has_chunk(self, chunk: slice, *, key: str) -> bool:
+        """Whether this chunk was summarised by a run with this key."""
+        return self.state_path(chunk, key).exists()
+
+    def write_chunk(self, chunk: slice, values: np.ndarray, is_measured: np.ndarray, *, key: str) -> None:
+        """Summarises one chunk."""
+        accumulator = self._new_accumulator()
+        for start, stop in block_bounds(self._corpus, chunk, BLOCK_TOKENS):
+            rows = slice(start - chunk.start, stop - chunk.start)
+            accumulator.add(Block(start, values[rows].astype("float32", copy=False), is_measured[rows]))
+        accumulator.save(self.state_path(chunk, key))
+
+    @cached_property
+    def _corpus(self) -> Corpus:
+        return Corpus.load(self.corpus_path)
+
+    @cached_property
+    def _channels(self) -> list[Channel]:
+        return Activations(self.folder).load_channels()[0]
+
+    def _new_accumulator(self) -> Accumulator:
+        from generator.summarize import Accumulator
+
+        return Accumulator(self._channels, self._corpus, self.config.summarize, self.config.seed)
+
+    def load(self, chunk: slice, key: str) -> Accumulator:
+        """The state of one chunk."""
+        from generator.summarize import Accumulator
+
+        path = self.state_path(chunk, key)
+        return Accumulator.load(path, self._channels, self._corpus, self.config.summarize, self.config.seed)
+
+
+# --- summarize -------------------------------------------------------------------------------------------------
+
+BLOCK_TOKENS = 8192
+"""Tokens that are summarised at once: a block of some hundred channels stays in the processor's cache."""
+
+
+def _summarize_depends_on(config: RunConfig, folders: Folders) -> Any:
+    return [config.summarize.model_dump(), config.seed, config.extract.chunk_tokens]
+
+
+def _summarize(config: RunConfig, folders: Folders, out: Artifact, progress: Progress) -> dict[str, Any]:
+    from generator.summarize import finish
+
+    corpus = load_corpus(folders)
+    activations = Activations(folders.build / "activations")
+    channels, directions, facts = activations.load_channels()
+    # One state per chunk, merged in the corpus's order: the same bits from files, from a stream and from workers.
+    total = None
+    for state in _chunk_states(config, folders, corpus, activations, channels, progress):
+        if total is None:
+            total = state
+        else:
+            total.merge(state)
+    if total is None:
+        raise FeaturebookError("The corpus has no tokens. Look at [corpus] in the run file.")
+    summary = finish(total, directions, facts)
+    summary.save(out.folder / "summary.h5")
+    return {"channels": len(channels)}
+
+
+def _chunk_states(
+    config: RunConfig,
+    folders: Folders,
+    corpus: Corpus,
+    activations: Activations,
+    channels: list[Channel],
+    progress: Progress,
+) -> Iterator[Accumulator]:
+    from generator.summarize import Accumulator
+
+    chunks = corpus.chunks(config.extract.chunk_tokens)
+    if config.extract.keep_activations:
+        for chunk in chunks:
+            state = Accumulator(channels, corpus, config.summarize, config.seed)
+            for block in activations.blocks(corpus, chunk, BLOCK_TOKENS):
+                state.add(block)
+                progress.advance(len(block.values))
+            yield state
+    else:
+        states = StreamedStates(activations.folder, config, folders.build / "corpus" / "corpus.h5")
+        key = (Artifact(activations.folder, "").manifest() or {})["key"]
+        for chunk in chunks:
+            yield states.load(chunk, key)
+            progress.advance(chunk.stop - chunk.start)
+
+
+# --- publish ---------------------------------------------------------------------------------------------------
+
+
+def _publish_depends_on(config: RunConfig, folders: Folders) -> Any:
+    return [config.publish.model_dump(), config.name, path_key(str(folders.docs / "notes"))]
+
+
+def _publish(config: RunConfig, folders: Folders, out: Artifact, progress: Progress) -> dict[str, Any]:
+    from generator.publish import publish
+
+    return publish(
+        config,
+        load_corpus(folders),
+        Summary.load(folders.build / "summary" / "summary.h5"),
+        Writer(folders.build / "shards"),
+        Writer(folders.docs),
+        folders.docs / "notes",
+        progress,
+    )
+
+
+def _channel_count(folders: Folders) -> int | None:
+    manifest = Artifact(folders.build / "summary", "").manifest() or {}
+    return manifest.get("channels")
+
+
+STAGES = (
+    Stage("corpus", "corpus", 1, (), _corpus_depends_on, _build_corpus, lambda folders: None, "documents"),
+    Stage("extract", "activations", 1, ("corpus",), _extract_depends_on, _extract, _corpus_tokens),
+    Stage("summarize", "summary", 1, ("corpus", "extract"), _summarize_depends_on, _summarize, _corpus_tokens),
+    Stage("publish", "publish", 1, ("corpus", "summarize"), _publish_depends_on, _publish, _channel_count, "pages"),
+)  # fmt: skip
