@@ -66,7 +66,8 @@ def main(debug: bool) -> None:
 def build(run: Path, only: str, force: bool, dry_run: bool, build_dir: Path, docs_dir: Path) -> None:
     """Build everything that is not up to date: corpus, activations, summary, pages."""
     from generator.config import load_run
-    from generator.pipeline import Folders, build as run_stages
+    from generator.pipeline import Folders
+    from generator.pipeline import build as run_stages
 
     stages = [name.strip() for name in only.split(",") if name.strip()]
     run_stages(load_run(run), Folders(build_dir, docs_dir), only=stages, force=force, dry_run=dry_run)
@@ -79,7 +80,8 @@ def build(run: Path, only: str, force: bool, dry_run: bool, build_dir: Path, doc
 def status(run: Path, build_dir: Path, docs_dir: Path) -> None:
     """Say of every stage whether it is done, and what it holds."""
     from generator.config import load_run
-    from generator.pipeline import Folders, status as stage_rows
+    from generator.pipeline import Folders
+    from generator.pipeline import status as stage_rows
 
     for name, state, facts in stage_rows(load_run(run), Folders(build_dir, docs_dir)):
         click.echo(f"{name:<10} {state:<40} {facts}".rstrip())

@@ -65,7 +65,7 @@ def path_key(path: str, *, weights: bool = True) -> Any:
         files = sorted(file for file in root.rglob("*") if file.is_file())
     elif "*" in path:
         root = Path(*itertools.takewhile(lambda part: "*" not in part, root.parts))
-        files = sorted(root.glob(str(Path(path).relative_to(root))))
+        files = sorted(file for file in root.glob(str(Path(path).relative_to(root))) if file.is_file())
     else:
         return path
     kept = [file for file in files if weights or file.suffix not in WEIGHT_SUFFIXES]

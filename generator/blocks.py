@@ -101,7 +101,7 @@ class Corpus:
     """The text as tokens. Documents lie one after another; a token's index in that row is its *global* index."""
 
     token_ids: Int[np.ndarray, " token"]
-    doc_offsets: Int[np.ndarray, " doc+1"]
+    doc_offsets: Int[np.ndarray, " doc_bound"]
     """Document ``d`` has the tokens ``doc_offsets[d]:doc_offsets[d + 1]``."""
     is_measured: Bool[np.ndarray, " token"]
     """Whether a token counts in statistics and examples (BOS, special tokens, … may be excluded)."""
@@ -373,7 +373,7 @@ class Activations:
         """Whether this chunk was written whole, by a run with this key."""
         try:
             with h5py.File(self.chunk_path(chunk), "r") as file:
-                return file.attrs.get("key") == key and file.attrs.get("stop") == chunk.stop
+                return bool(file.attrs.get("key") == key and file.attrs.get("stop") == chunk.stop)
         except OSError:
             return False
 

@@ -18,7 +18,7 @@ def nearest(name: str, known: Iterable[str], n: int = 3) -> str:
     'Did you mean max_tokens?'
     """
     choices = sorted(set(known))
-    close = get_close_matches(name, choices, n=n, cutoff=0.5)
+    close = get_close_matches(name, choices, n=n, cutoff=0.6)
     if close:
         return f"Did you mean {' or '.join(close)}?"
     shown = ", ".join(choices[:20]) + (", …" if len(choices) > 20 else "")

@@ -33,7 +33,7 @@ REMEDY = "python -m generator build --only summarize --force"
 class Ragged:
     """One list per channel, as columns of equal length: row ``offsets[c]:offsets[c + 1]`` belong to channel c."""
 
-    offsets: Int[np.ndarray, " channel+1"]
+    offsets: Int[np.ndarray, " channel_bound"]
     columns: dict[str, np.ndarray]
 
     def of(self, channel: int) -> dict[str, np.ndarray]:
