@@ -1,0 +1,301 @@
+/**
+ * Charts: pure functions from numbers to SVG. Each has role="img" with a title and a description; the numbers stand
+ * beside it as a table in a <details>. Bars stretch with their box; labels are HTML, so that no text shrinks with it.
+ */
+import { h, svg, table } from "./elements.mjs"
+import { count, number } from "./numbers.mjs"
+import { toneOf } from "./heatmap/scale.mjs"
+
+/** @typedef {import("./shards.mjs").Histogram} Histogram */
+
+let lastId = 0
+
+/**
+ * Heights between 0 and 1 on a logarithmic scale on which a single count is still seen.
+ * @param {number[]} counts
+ */
+export function logHeights(counts) {
+  const top = Math.log1p(Math.max(1, ...counts))
+  return counts.map((n) => Math.log1p(n) / top)
+}
+
+/**
+ * Where a value lies between the first and the last edge, between 0 and 1.
+ * @param {number[]} edges
+ * @param {number} value
+ */
+export function along(edges, value) {
+  const [low, high] = [edges[0], edges[edges.length - 1]]
+  return high > low ? (value - low) / (high - low) : 0.5
+}
+
+/**
+ * A signed histogram with logarithmic counts, the zero line, axis labels and a table.
+ * @param {Histogram} histogram
+ * @param {{title: string, isSigned?: boolean}} options
+ * @returns {HTMLElement}
+ */
+export function histogramChart(histogram, options) {
+  const { edges, counts } = histogram
+  const total = counts.reduce((sum, n) => sum + n, 0)
+  const description = `${count(total)} tokens from ${number(edges[0])} to ${number(edges[edges.length - 1])}; the fullest bin holds ${count(Math.max(...counts))}. Counts are on a logarithmic scale.`
+  const chart = picture(options.title, description, 100, "fb-chart__bars", histogramBars(histogram))
+  return h(
+    "div",
+    { class: "fb-chart" },
+    chart,
+    valueAxis(edges),
+    numbersBelow(
+      ["from", "to", "tokens"],
+      counts.map((n, bin) => [number(edges[bin]), number(edges[bin + 1]), count(n)]),
+      options.title,
+    ),
+  )
+}
+
+/**
+ * @param {Histogram} histogram
+ * @returns {SVGElement[]}
+ */
+function histogramBars({ edges, counts }) {
+  const bars = logHeights(counts).map((height, bin) => {
+    const left = along(edges, edges[bin]) * 100
+    const width = along(edges, edges[bin + 1]) * 100 - left
+    const side = edges[bin] + edges[bin + 1] < 0 ? "negative" : "positive"
+    return svg("rect", {
+      class: `fb-bar fb-bar--${side}`,
+      x: short(left),
+      width: short(Math.max(0.2, width * 0.94)),
+      y: short(100 - height * 100),
+      height: short(height * 100),
+    })
+  })
+  const zero = along(edges, 0) * 100
+  return zero < 0 || zero > 100 ? bars : [...bars, line(zero, 0, zero, 100, "fb-zero")]
+}
+
+/**
+ * The labels under a histogram: first edge, zero where it lies inside, last edge.
+ * @param {number[]} edges
+ */
+function valueAxis(edges) {
+  const zero = along(edges, 0)
+  const axis = h(
+    "div",
+    { class: "fb-axis", "aria-hidden": "true" },
+    h("span", {}, number(edges[0])),
+    h("span", {}, number(edges[edges.length - 1], { sign: true })),
+  )
+  if (zero > 0.15 && zero < 0.85) {
+    const label = h("span", { class: "fb-axis__zero" }, "0")
+    label.style.insetInlineStart = `${short(zero * 100)}%`
+    axis.append(label)
+  }
+  return axis
+}
+
+/**
+ * A histogram as a picture of about 96 × 24 pixels, without labels: its title says the range.
+ * @param {Histogram} histogram
+ * @param {string} title
+ * @returns {SVGElement}
+ */
+export function thumbnail(histogram, title) {
+  return picture(title, "", 100, "fb-thumbnail", histogramBars(histogram))
+}
+
+/**
+ * A thumbnail where only the counts of equally wide bins are known (the explorer's column).
+ * @param {number[]} counts
+ * @param {number} low
+ * @param {number} high
+ * @param {string} title
+ * @returns {SVGElement}
+ */
+export function thumbnailOfCounts(counts, low, high, title) {
+  const edges = Array.from({ length: counts.length + 1 }, (_, bin) => low + ((high - low) * bin) / counts.length)
+  return thumbnail({ edges, counts }, title)
+}
+
+/**
+ * Mean per ordered bin (position in the text, step) as columns around the zero line.
+ * @param {import("./shards.mjs").Profile} profile
+ * @param {{title: string, axis: string}} options
+ * @returns {HTMLElement}
+ */
+export function columnChart(profile, options) {
+  const { names, mean, count: counts } = profile
+  const reach = Math.max(1e-30, ...mean.map((value) => Math.abs(value ?? 0)))
+  const width = 100 / names.length
+  const bars = mean.map((value, index) => bar(index * width, width * 0.86, (value ?? 0) / reach))
+  const description = `Mean activation between ${number(Math.min(...known(mean)))} and ${number(Math.max(...known(mean)))} over ${names.length} bins.`
+  return h(
+    "div",
+    { class: "fb-chart" },
+    picture(options.title, description, 100, "fb-chart__bars fb-chart__bars--low", [
+      ...bars,
+      line(0, 50, 100, 50, "fb-zero"),
+    ]),
+    h(
+      "div",
+      { class: "fb-axis", "aria-hidden": "true" },
+      h("span", {}, String(names[0] ?? "")),
+      h("span", {}, options.axis),
+      h("span", {}, String(names.at(-1) ?? "")),
+    ),
+    numbersBelow(
+      [options.axis, "mean", "tokens"],
+      names.map((name, index) => [String(name), number(mean[index]), count(counts[index])]),
+      options.title,
+    ),
+  )
+}
+
+/** @param {(number | null)[]} values */
+function known(values) {
+  const finite = /** @type {number[]} */ (values.filter((value) => value !== null))
+  return finite.length ? finite : [0]
+}
+
+/**
+ * @param {number} left
+ * @param {number} width
+ * @param {number} height  between −1 and 1
+ */
+function bar(left, width, height) {
+  return svg("rect", {
+    class: `fb-bar fb-bar--${height < 0 ? "negative" : "positive"}`,
+    x: short(left),
+    width: short(width),
+    y: short(height < 0 ? 50 : 50 - height * 50),
+    height: short(Math.abs(height) * 50),
+  })
+}
+
+/**
+ * Named values as a table with a bar beside each: token classes, neighbours.
+ * @param {{name: import("./elements.mjs").Child, value: number | null, note?: string}[]} rows
+ * @param {{caption: string, header: string[], reach?: number}} options  reach: the value of a full bar
+ * @returns {HTMLTableElement}
+ */
+export function barTable(rows, options) {
+  const reach = options.reach ?? Math.max(1e-30, ...rows.map((row) => Math.abs(row.value ?? 0)))
+  const hasNotes = rows.some((row) => row.note !== undefined)
+  const result = table(
+    options.caption,
+    options.header,
+    rows.map(({ name, value, note }) => [
+      name,
+      halfBar((value ?? 0) / reach),
+      number(value, { sign: true }),
+      ...(hasNotes ? [note] : []),
+    ]),
+  )
+  result.classList.add("fb-table--bars")
+  return result
+}
+
+/** @param {number} share  between −1 and 1 */
+function halfBar(share) {
+  const size = Math.min(1, Math.abs(share)) * 50
+  return svg(
+    "svg",
+    { class: "fb-halfbar", viewBox: "0 0 100 10", preserveAspectRatio: "none", "aria-hidden": "true" },
+    svg("rect", {
+      class: `fb-bar fb-bar--${share < 0 ? "negative" : "positive"}`,
+      x: short(share < 0 ? 50 - size : 50),
+      width: short(size),
+      y: 0,
+      height: 10,
+    }),
+    line(50, 0, 50, 10, "fb-zero"),
+  )
+}
+
+/**
+ * A symmetric matrix of cosines as a table whose cells are coloured and hold their number.
+ * @param {{label: string, href?: string}[]} members
+ * @param {(number | null)[][]} values
+ * @param {{caption: string}} options
+ * @returns {HTMLTableElement}
+ */
+export function cosineMatrix(members, values, options) {
+  const name = (/** @type {{label: string, href?: string}} */ member) =>
+    member.href ? h("a", { href: member.href }, member.label) : member.label
+  return h(
+    "table",
+    { class: "fb-matrix" },
+    h("caption", { class: "fb-hidden" }, options.caption),
+    h("thead", {}, h("tr", {}, h("td"), ...members.map((member) => h("th", { scope: "col" }, name(member))))),
+    h(
+      "tbody",
+      {},
+      ...values.map((row, index) =>
+        h(
+          "tr",
+          {},
+          h("th", { scope: "row" }, name(members[index])),
+          ...row.map((value) => h("td", { class: toneOf(value ?? 0) }, value === null ? "–" : cosine(value))),
+        ),
+      ),
+    ),
+  )
+}
+
+/**
+ * A cosine with two decimals and a true minus sign.
+ * @param {number} value
+ */
+export function cosine(value) {
+  const text = Math.abs(value).toFixed(2)
+  return value < 0 && text !== "0.00" ? `−${text}` : text
+}
+
+/**
+ * @param {string} title
+ * @param {string} description
+ * @param {number} height
+ * @param {string} className
+ * @param {SVGElement[]} shapes
+ */
+function picture(title, description, height, className, shapes) {
+  const id = `fb-picture-${++lastId}`
+  return svg(
+    "svg",
+    {
+      class: className,
+      viewBox: `0 0 100 ${height}`,
+      preserveAspectRatio: "none",
+      role: "img",
+      "aria-labelledby": `${id}-t${description ? ` ${id}-d` : ""}`,
+    },
+    svg("title", { id: `${id}-t` }, title),
+    description && svg("desc", { id: `${id}-d` }, description),
+    ...shapes,
+  )
+}
+
+/**
+ * @param {number} x1
+ * @param {number} y1
+ * @param {number} x2
+ * @param {number} y2
+ * @param {string} className
+ */
+function line(x1, y1, x2, y2, className) {
+  return svg("line", { class: className, x1: short(x1), y1, x2: short(x2), y2, "vector-effect": "non-scaling-stroke" })
+}
+
+/**
+ * @param {string[]} header
+ * @param {string[][]} rows
+ * @param {string} caption
+ */
+function numbersBelow(header, rows, caption) {
+  return h("details", { class: "fb-numbers" }, h("summary", {}, "Numbers"), table(caption, header, rows))
+}
+
+/** @param {number} value */
+function short(value) {
+  return Number(value.toFixed(2))
+}

@@ -1,0 +1,131 @@
+/** The shards: their addresses, how they are fetched, and the types of what they hold (docs/shards.md). */
+
+/** The schema these modules read. */
+export const SCHEMA = 1
+
+/**
+ * @typedef {object} Example
+ * @property {string} group  "top", "bottom", "band:…" or "random"
+ * @property {number} doc
+ * @property {string} doc_name
+ * @property {number} position  of the peak, in tokens from the document's start
+ * @property {number} value  at the peak
+ * @property {number} start  position of the window's first token
+ * @property {number[]} token_ids
+ * @property {number[]} text  indices into the shard's `tokens`
+ * @property {(number | null)[]} values  activation = integer × scale; null where not finite
+ * @property {boolean} has_page
+ */
+/** @typedef {{group: string, count: number, share: number, low: number | null, high: number | null}} Group */
+/** @typedef {{edges: number[], counts: number[]}} Histogram */
+/** @typedef {{token_id: number, text: string, mean: number, count: number}} TokenMean */
+/** @typedef {{names: (string | number)[], mean: (number | null)[], count: number[]}} Profile */
+/** @typedef {{id: string, value: number}} Neighbour */
+/**
+ * @typedef {object} Stats
+ * @property {number} n_tokens
+ * @property {number} n_nonfinite
+ * @property {number} n_documents
+ * @property {number | null} mean
+ * @property {number | null} std
+ * @property {number | null} skewness
+ * @property {number | null} kurtosis
+ * @property {number | null} min
+ * @property {number | null} max
+ * @property {number | null} density
+ * @property {number | null} threshold
+ * @property {number | null} share_positive
+ * @property {number | null} share_negative
+ * @property {Record<string, number | null>} quantiles
+ */
+/**
+ * @typedef {object} Write
+ * @property {number | null} scaling
+ * @property {number | null} read_norm
+ * @property {number | null} write_norm
+ * @property {number | null} max
+ * @property {string | null} read_space
+ * @property {string | null} write_space
+ */
+/**
+ * @typedef {object} ChannelShard
+ * @property {number} schema
+ * @property {string} id
+ * @property {string} collection
+ * @property {string} kind
+ * @property {number | null} layer
+ * @property {string} module
+ * @property {number} rank_index
+ * @property {number} rank
+ * @property {string} basis
+ * @property {boolean} is_signed
+ * @property {string | null} previous
+ * @property {string | null} next
+ * @property {string[]} tokens  "" = continues the character begun by the token before it
+ * @property {number[]} special  indices into `tokens`
+ * @property {number} scale  activation per integer step; the error is at most scale / 2
+ * @property {Stats} stats
+ * @property {Histogram} histogram
+ * @property {Example[]} examples
+ * @property {Group[]} groups
+ * @property {Record<string, Neighbour[]>} neighbours
+ * @property {TokenMean[]} top_tokens
+ * @property {TokenMean[]} bottom_tokens
+ * @property {Record<string, Profile>} profiles
+ * @property {Write} write
+ */
+
+/**
+ * Address of the shard of an id.
+ * @param {string} root  ending in "/"
+ * @param {string} id
+ */
+export function shardUrl(root, id) {
+  return `${root}shards/${encodeId(id)}.json`
+}
+
+/**
+ * Address of the page of an id.
+ * @param {string} root  ending in "/"
+ * @param {string} id
+ */
+export function pageUrl(root, id) {
+  return `${root}atlas/${encodeId(id)}/`
+}
+
+/** @param {string} id */
+function encodeId(id) {
+  return id.split("/").map(encodeURIComponent).join("/")
+}
+
+/**
+ * Fetches a shard and checks its schema.
+ * @param {string} address
+ * @returns {Promise<any>}
+ * @throws when the shard is not there, is not JSON, or has another schema: the message says which
+ */
+export async function fetchJson(address) {
+  const response = await fetch(address).catch(() => {
+    throw new Error(`${address} could not be fetched (is the network there?)`)
+  })
+  if (!response.ok) throw new Error(`${address} answered ${response.status}`)
+  const record = await response.json().catch(() => {
+    throw new Error(`${address} is not valid JSON`)
+  })
+  if (record.schema !== SCHEMA)
+    throw new Error(
+      `${address} has schema ${record.schema}, this site reads ${SCHEMA}: build again with “python -m generator build”`,
+    )
+  return record
+}
+
+/**
+ * An id as people read it: "L12 gate_proj", "L12 q_proj r3", "layer 4", "document 42".
+ * @param {string} id
+ */
+export function readableId(id) {
+  const [collection, ...rest] = id.split("/")
+  if (collection === "layer") return `layer ${rest.join(" ")}`
+  if (collection === "doc") return `document ${rest.join(" ")}`
+  return rest.join(" ")
+}

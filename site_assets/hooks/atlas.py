@@ -1,0 +1,58 @@
+"""MkDocs hooks: accelerators with a fall-back, never the only way.
+
+Where hooks do not run (Zensical), the titles in mkdocs.yml stand, pages keep their white space, and the shards have to lie
+under ``docs/shards`` (``cp -r build/shards docs/shards``), where any builder copies them as static files.
+"""
+
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+SITE_SETTINGS = {"title": "site_name", "description": "site_description", "repository": "repo_url", "site_url": "site_url"}
+INDENT = re.compile(r"\n\s+")
+KEEPS_SPACE = ("<pre", "<textarea")
+
+is_serving = False
+
+
+def on_startup(*, command: str, **_: Any) -> None:
+    """Remembers whether this is ``mkdocs serve``, which has an address of its own."""
+    global is_serving
+    is_serving = command == "serve"
+
+
+def on_config(config: Any) -> Any:
+    """Takes title, description, repository and address of the run from docs/atlas/site.json, when it is there."""
+    path = Path(config.docs_dir) / "atlas" / "site.json"
+    if not path.is_file():
+        return config
+    settings = json.loads(path.read_text("utf-8"))
+    for name, option in SITE_SETTINGS.items():
+        if settings.get(name) and not (is_serving and option == "site_url"):
+            config[option] = settings[name]
+    return config
+
+
+def on_post_page(output: str, **_: Any) -> str:
+    """Strips the indentation of templates, a third of a page, where no element keeps its white space."""
+    return output if any(tag in output for tag in KEEPS_SPACE) else INDENT.sub("\n", output)
+
+
+def on_post_build(config: Any) -> None:
+    """Places the shards in the site: hard links, or copies across devices."""
+    source = Path(config.config_file_path).parent / config.extra.get("shards", "build/shards")
+    if source.is_dir() and not (Path(config.docs_dir) / "shards").is_dir():
+        shutil.copytree(source, Path(config.site_dir) / "shards", copy_function=place, dirs_exist_ok=True)
+
+
+def place(source: str, target: str) -> str:
+    """Makes ``target`` the same file as ``source``; a copy where the file system cannot link."""
+    Path(target).unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+    return target
