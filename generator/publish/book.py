@@ -1,0 +1,153 @@
+"""What a publication knows before its first page: which channels have pages, their order, texts and links."""
+
+import math
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from generator.blocks import Channel, Corpus
+from generator.config import RunConfig
+from generator.errors import FeaturebookError, nearest
+from generator.publish.tokens import StringTable, TokenTexts, without_surrogates
+from generator.summaries import Summary
+
+SCHEMA = 1
+"""Version of every shard. A reader that meets another one refuses it."""
+
+STEPS = 1000
+"""Quantised activations run from −STEPS to STEPS over the measured range of a channel."""
+
+
+@dataclass(frozen=True)
+class Book:
+    """The inputs of publishing, and what every page looks up in them."""
+
+    config: RunConfig
+    corpus: Corpus
+    summary: Summary
+    published: list[int]
+    """Channels that get a page, as indices into the channel table, in the order of previous and next."""
+
+    @cached_property
+    def texts(self) -> TokenTexts:
+        """The display text of the vocabulary."""
+        return TokenTexts(self.corpus.token_bytes, self.corpus.is_special)
+
+    def strings(self) -> StringTable:
+        """An empty string table for one shard."""
+        return StringTable(self.texts)
+
+    @cached_property
+    def published_set(self) -> frozenset[int]:
+        """Channels that get a page."""
+        return frozenset(self.published)
+
+    @cached_property
+    def place(self) -> dict[int, int]:
+        """Where a published channel stands in the order of previous and next."""
+        return {index: place for place, index in enumerate(self.published)}
+
+    @cached_property
+    def layers(self) -> dict[int, list[int]]:
+        """Numbered layers that have a published channel, in order, and those channels."""
+        layers: dict[int, list[int]] = {}  # 12 -> [84, 85]
+        for index in self.published:
+            if self.summary.channels[index].layer >= 0:
+                layers.setdefault(self.summary.channels[index].layer, []).append(index)
+        return dict(sorted(layers.items()))
+
+    @cached_property
+    def documents(self) -> dict[int, slice]:
+        """Documents that get a page, and their rows in the summary's document arrays."""
+        chosen = self.summary.documents
+        if not chosen:
+            return {}
+        offsets = chosen["offsets"].tolist()
+        rows = {d: slice(a, b) for d, a, b in zip(chosen["doc"].tolist(), offsets, offsets[1:])}
+        return dict(sorted(rows.items()))
+
+    @cached_property
+    def doc_names(self) -> list[str]:
+        """Names of all documents, fit for JSON."""
+        return [without_surrogates(name) for name in self.corpus.doc_names]
+
+    @cached_property
+    def statistics(self) -> dict[str, list[Any]]:
+        """The columns of the summary as Python numbers; None where not finite."""
+        return {name: finite_list(column) for name, column in self.summary.statistics.items()}
+
+    @cached_property
+    def spaces(self) -> dict[tuple[int, str], str]:
+        """The space in which a channel's read or write vector was compared: ``(84, "read") -> "residual"``."""
+        return {
+            (channel, side): matrix.space
+            for matrix in self.summary.cosines
+            for channel, side in matrix.members
+        }
+
+    def largest(self, index: int) -> float:
+        """The largest measured |activation| of a channel; 0 when nothing finite was measured."""
+        ends = (self.statistics["min"][index], self.statistics["max"][index])
+        return max((abs(end) for end in ends if end is not None), default=0.0)
+
+    def max_write(self, index: int) -> float | None:
+        """The Euclidean norm of the largest write, scaling · max|a| · ‖write vector‖; None when not known."""
+        channel = self.summary.channels[index]
+        size = abs(channel.scaling) * self.largest(index) * channel.write_norm
+        return size if channel.write_norm > 0 and math.isfinite(size) else None
+
+    def neighbour_in_order(self, index: int, step: int) -> str | None:
+        """The id of the channel before (−1) or after (+1) in the order of the pages."""
+        place = self.place[index] + step
+        return self.summary.channels[self.published[place]].id if 0 <= place < len(self.published) else None
+
+
+def open_book(config: RunConfig, corpus: Corpus, summary: Summary) -> Book:
+    """Chooses and orders the channels.
+
+    Raises:
+        FeaturebookError: ``publish.channels`` matches nothing.
+    """
+    channels = summary.channels
+    chosen = set(_chosen(config.publish.channels, [c.id for c in channels]))
+    order = sorted(range(len(channels)), key=lambda i: (*_table_order(channels[i]), i))
+    return Book(config, corpus, summary, [i for i in order if i in chosen])
+
+
+def _table_order(channel: Channel) -> tuple[bool, int, str]:
+    # Modules of a layer keep the order of the table, which is the model's own; those outside a numbered layer come last.
+    return channel.layer < 0, channel.layer, channel.collection
+
+
+def _chosen(wanted: list[str] | int | None, ids: list[str]) -> list[int]:
+    """Indices of the channels that ``publish.channels`` asks for; a number takes as many, spread evenly."""
+    if wanted is None:
+        return list(range(len(ids)))
+    if isinstance(wanted, int):
+        if wanted < 1:
+            raise FeaturebookError(f"publish.channels = {wanted} publishes nothing. Give 1 or more.")
+        return np.unique(np.linspace(0, len(ids) - 1, min(wanted, len(ids))).round().astype(int)).tolist()
+    kept: set[int] = set()
+    if all(glob.startswith("!") for glob in wanted):
+        kept = set(range(len(ids)))
+    for glob in wanted:
+        takes_away = glob.startswith("!")
+        hits = {i for i, identifier in enumerate(ids) if fnmatchcase(identifier, glob.removeprefix("!"))}
+        if not hits:
+            raise FeaturebookError(
+                f"publish.channels: no channel matches {glob!r}. {nearest(glob.removeprefix('!'), ids)}"
+            )
+        kept = kept - hits if takes_away else kept | hits
+    if not kept:
+        raise FeaturebookError(f"publish.channels = {wanted} leaves no channel. Take away less.")
+    return sorted(kept)
+
+
+def finite_list(column: np.ndarray) -> list[Any]:
+    """A column as Python numbers, None where not finite."""
+    if column.dtype.kind != "f":
+        return column.tolist()
+    return np.where(np.isfinite(column), column, None).tolist()  # type: ignore[call-overload]

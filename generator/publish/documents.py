@@ -1,0 +1,91 @@
+"""Document shards: a whole document with the strongest channels at each token."""
+
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from generator.publish.book import SCHEMA, Book
+from generator.publish.records import quantise, scale_of
+
+
+def doc_id(doc: int) -> str:
+    """The id of a document's page."""
+    return f"doc/{doc}"
+
+
+def document_shard(book: Book, doc: int) -> dict[str, Any]:
+    """All that the page of a document shows."""
+    corpus, rows, tokens = book.corpus, book.documents[doc], book.corpus.tokens_of(doc)
+    strings = book.strings()
+    token_ids = corpus.token_ids[tokens]
+    channel = book.summary.documents["channel"][rows].astype(np.int64)
+    value = book.summary.documents["value"][rows].astype(np.float64)
+    order, largest = strongest_here(book, doc)
+    scales = np.array([scale_of(book, index) for index in order])
+    documents = list(book.documents)
+    place = documents.index(doc)
+    return {
+        "schema": SCHEMA,
+        "id": doc_id(doc),
+        "doc": doc,
+        "name": book.doc_names[doc],
+        "metadata": corpus.doc_metadata[doc],
+        "previous": doc_id(documents[place - 1]) if place else None,
+        "next": doc_id(documents[place + 1]) if place + 1 < len(documents) else None,
+        "n_tokens": len(token_ids),
+        "token_ids": token_ids,
+        "text": strings.indices(token_ids, np.array([0, len(token_ids)])),
+        "is_measured": corpus.is_measured[tokens].astype(np.int64),
+        "tokens": strings.strings,
+        "special": strings.special,
+        "channels": [
+            {
+                "id": book.summary.channels[index].id,
+                "has_page": index in book.published_set,
+                "scale": float(scale),
+                "reference_rms": book.summary.channels[index].reference_rms,
+                "max_here": here,
+            }
+            for index, scale, here in zip(order, scales, largest)
+        ],
+        "strongest": _strongest(channel, value, order, scales),
+    }
+
+
+def strongest_here(book: Book, doc: int) -> tuple[list[int], list[float]]:
+    """The channels that are among the strongest at some token of a document, the strongest in it first.
+
+    Strength is |activation| / reference RMS, as where the tokens' strongest were chosen; ties keep the order of the table.
+
+    Returns:
+        Channel indices, and the activation of largest size of each.
+    """
+    rows = book.documents[doc]
+    channel = book.summary.documents["channel"][rows].astype(np.int64).ravel()
+    value = book.summary.documents["value"][rows].astype(np.float64).ravel()
+    known = (channel >= 0) & np.isfinite(value)
+    channel, value = channel[known], value[known]
+    by_size = np.lexsort((-np.abs(value), channel))
+    unique, first = np.unique(channel[by_size], return_index=True)
+    largest = value[by_size][first]
+    rms = np.array([book.summary.channels[index].reference_rms for index in unique.tolist()])
+    strength = np.abs(largest) / np.where(rms > 0, rms, 1.0)
+    order = np.lexsort((unique, -strength))
+    return unique[order].tolist(), largest[order].tolist()
+
+
+def _strongest(
+    channel: Int[np.ndarray, "token k"],
+    value: Float[np.ndarray, "token k"],
+    order: list[int],
+    scales: Float[np.ndarray, " channel"],
+) -> dict[str, Any]:
+    """Per token: indices into ``channels`` (−1 for none), and the values as integers × that channel's scale."""
+    size = max([int(channel.max(initial=-1)), *order], default=-1) + 2
+    place = np.full(size, -1)
+    place[order] = np.arange(len(order))
+    here = np.where(channel >= 0, place[channel], -1)
+    units = np.concatenate([np.where(scales > 0, scales, 1.0), [1.0]])[here]
+    values = quantise(np.where(here >= 0, value, 0.0) / units, 1.0)
+    return {"channel": np.ascontiguousarray(here), "value": values}

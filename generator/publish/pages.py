@@ -1,0 +1,222 @@
+"""Pages: Markdown whose data stand in front matter, one JSON value per key.
+
+YAML is nearly a superset of JSON; what differs is dealt with in ``front_matter``. Values are raw text: the templates
+escape them (``|e``), because MkDocs' Jinja does not.
+"""
+
+import json
+import re
+from typing import Any
+
+from generator.publish.addresses import page_url, shard_path
+from generator.publish.book import Book
+from generator.publish.documents import doc_id, strongest_here
+from generator.publish.explorer import token_texts
+from generator.publish.layers import layer_id, modules_of
+from generator.publish.numbers import count, percent, three_digits
+from generator.publish.records import basis_sentence, link_to, stats_of
+from generator.publish.tokens import without_surrogates
+
+_NOT_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
+_UNSEEN = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]"
+)
+_MARKS = {"\n": "↵", "\r": "↵", "\t": "→"}
+
+LONGEST_TOKEN = 24
+"""Characters of a token in a title or description."""
+
+
+def front_matter(values: dict[str, Any]) -> bytes:
+    """A page's front matter: YAML that every reader takes for the same strings.
+
+    JSON leaves some characters raw that YAML 1.1 forbids or folds (DEL, C1 controls, U+0085, U+2028, U+2029, the byte
+    order mark); they are escaped, and lone surrogates replaced. Characters beyond the basic plane stay raw, since
+    JSON would write two surrogates, which YAML refuses.
+    """
+    lines = [f"{key}: {_yaml_value(value)}" for key, value in values.items()]
+    return "\n".join(["---", *lines, "---", ""]).encode("utf-8")
+
+
+def _yaml_value(value: Any) -> str:
+    text = without_surrogates(json.dumps(value, ensure_ascii=False, allow_nan=False, sort_keys=True))
+    return _NOT_YAML.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def plain(text: str) -> str:
+    """Text for a title or description: no controls, bidi marks or zero-width characters, which could disguise it."""
+    return _UNSEEN.sub(lambda match: _MARKS.get(match[0], ""), without_surrogates(text))
+
+
+def quoted(token: str) -> str:
+    """A token as a title or description shows it, shortened: ‘ wait’."""
+    shown = plain(token)
+    return f"‘{shown if len(shown) <= LONGEST_TOKEN else shown[: LONGEST_TOKEN - 1] + '…'}’"
+
+
+def _page(template: str, title: str, description: str, shard: str | None, **more: Any) -> bytes:
+    values: dict[str, Any] = {
+        "template": template,
+        "title": plain(title),
+        "description": plain(description),
+        "search": {"exclude": True},
+        "hide": ["navigation", "toc"],
+    }
+    if shard is not None:
+        values["shard"] = f"shards/{shard_path(shard)}"
+    return front_matter({**values, **more})
+
+
+def channel_title(identifier: str) -> str:
+    """The readable name of a channel: ``lora/L12/gate_proj/r3`` becomes ``L12 gate_proj r3 — lora``."""
+    collection, *rest = identifier.split("/")
+    return f"{' '.join(rest)} — {collection}" if rest else collection
+
+
+def channel_page(book: Book, index: int) -> bytes:
+    """The page of a channel, without a note."""
+    channel = book.summary.channels[index]
+    top = token_texts(book, book.summary.top_tokens, index)
+    bottom = token_texts(book, book.summary.bottom_tokens, index) if channel.is_signed else []
+    shown = {
+        "id": channel.id,
+        "collection": channel.collection,
+        "kind": channel.kind,
+        "layer": channel.layer if channel.layer >= 0 else None,
+        "module": channel.module,
+        "rank_index": channel.rank_index,
+        "rank": channel.rank,
+        "basis": channel.basis,
+        "basis_note": basis_sentence(channel),
+        "is_signed": channel.is_signed,
+        "layer_page": link_to(layer_id(channel.layer)) if channel.layer >= 0 else None,
+        "previous": link_to(book.neighbour_in_order(index, -1)),
+        "next": link_to(book.neighbour_in_order(index, 1)),
+        "top_tokens": top,
+        "bottom_tokens": bottom,
+        "stats": shown_stats(book, index),
+    }
+    description = channel_description(book, index, top, bottom)
+    return _page("channel.html", channel_title(channel.id), description, channel.id, channel=shown)
+
+
+def shown_stats(book: Book, index: int) -> dict[str, str]:
+    """Statistics as a reader sees them before the shard has come: three significant digits."""
+    stats = stats_of(book, index)
+    shown = {name: count(stats[name]) for name in ("n_tokens", "n_nonfinite", "n_documents")}
+    shown |= {name: percent(stats[name]) for name in ("density", "share_positive", "share_negative")}
+    numbers = ("mean", "std", "skewness", "kurtosis", "min", "max", "threshold")
+    shown |= {name: three_digits(stats[name]) for name in numbers}
+    return shown | {"max_write": three_digits(book.max_write(index))}
+
+
+def channel_description(book: Book, index: int, top: list[str], bottom: list[str]) -> str:
+    """What a chat shows when a link to the page is pasted."""
+    stats = shown_stats(book, index)
+    parts = []
+    if top:
+        parts.append(f"Highest on {', '.join(map(quoted, top))}.")
+    if bottom:
+        parts.append(f"Lowest on {', '.join(map(quoted, bottom))}.")
+    parts.append(
+        f"Range {stats['min']} to {stats['max']}, active at {stats['density']} of {stats['n_tokens']} tokens."
+    )
+    return " ".join(parts)
+
+
+def layer_page(book: Book, layer: int) -> bytes:
+    """The page of a layer, without a note."""
+    layers = list(book.layers)
+    place = layers.index(layer)
+    modules = modules_of(book, layer)
+    shown = {
+        "id": layer_id(layer),
+        "layer": layer,
+        "previous": link_to(layer_id(layers[place - 1])) if place else None,
+        "next": link_to(layer_id(layers[place + 1])) if place + 1 < len(layers) else None,
+        "channels": _channel_links(book, [index for _, _, channels in modules for index in channels]),
+    }
+    names = ", ".join(dict.fromkeys(module for _, module, _ in modules))
+    n = len(book.layers[layer])
+    description = f"{n} direction{'s' * (n != 1)} at layer {layer}: {names}."
+    return _page("layer.html", f"Layer {layer}", description, layer_id(layer), layer=shown)
+
+
+def _channel_links(book: Book, indices: list[int]) -> list[dict[str, Any]]:
+    channels = [book.summary.channels[index] for index in indices]
+    return [
+        {"id": c.id, "path": page_url(c.id), "module": c.module, "rank_index": c.rank_index} for c in channels
+    ]
+
+
+def document_page(book: Book, doc: int) -> bytes:
+    """The page of a document, without a note."""
+    documents = list(book.documents)
+    place = documents.index(doc)
+    entry = document_entry(book, doc)
+    shown = {
+        **entry,
+        "doc": doc,
+        "previous": link_to(doc_id(documents[place - 1])) if place else None,
+        "next": link_to(doc_id(documents[place + 1])) if place + 1 < len(documents) else None,
+    }
+    description = f"{count(entry['n_tokens'])} tokens with the strongest directions at each."
+    return _page(
+        "document.html", f"Document {doc}: {entry['name']}", description, doc_id(doc), document=shown
+    )
+
+
+def document_entry(book: Book, doc: int) -> dict[str, Any]:
+    """A document in a list: name, kind, length, its strongest published channels."""
+    tokens = book.corpus.tokens_of(doc)
+    order, _ = strongest_here(book, doc)
+    kind = book.corpus.doc_metadata[doc].get("kind")
+    return {
+        "id": doc_id(doc),
+        "path": page_url(doc_id(doc)),
+        "name": plain(book.doc_names[doc])[:200],
+        "kind": plain(kind) if isinstance(kind, str) else "",
+        "n_tokens": tokens.stop - tokens.start,
+        "strongest": [link_to(book.summary.channels[i].id) for i in order if i in book.published_set][:5],
+    }
+
+
+def explorer_page(book: Book) -> bytes:
+    """The table of all channels."""
+    description = (
+        f"All {count(len(book.published))} directions: sort and filter by layer, module, density and range."
+    )
+    return _page("explorer.html", "Explorer", description, "explorer")
+
+
+def layers_page(book: Book) -> bytes:
+    """The index of layers, and of what lies outside numbered layers."""
+    layers = [
+        {
+            "id": layer_id(layer),
+            "path": page_url(layer_id(layer)),
+            "layer": layer,
+            "n_channels": len(indices),
+            "modules": [
+                {"module": module, "channels": _channel_links(book, channels[:8])}
+                for _, module, channels in modules_of(book, layer)
+            ],
+        }
+        for layer, indices in book.layers.items()
+    ]
+    outside = [i for i in book.published if book.summary.channels[i].layer < 0][:200]
+    return _page(
+        "layers.html",
+        "Layers",
+        f"{len(layers)} layers with published directions.",
+        None,
+        layers=layers,
+        outside=_channel_links(book, outside),
+    )
+
+
+def documents_page(book: Book) -> bytes:
+    """The index of documents."""
+    documents = [document_entry(book, doc) for doc in book.documents]
+    description = f"{count(len(documents))} of {count(book.corpus.n_docs)} documents, each with its strongest directions."
+    return _page("documents.html", "Documents", description, None, documents=documents)

@@ -1,0 +1,106 @@
+"""The panels of a channel page: what each writes into the shard under its own name.
+
+To add one: a function here and its line in ``PANELS``, one module ``site_assets/assets/panels/<name>.mjs``, and a
+paragraph in docs/shards.md. A function returns None when there is nothing to show, and ``{"undefined": reason}`` (one
+sentence) when what it shows is not defined for this channel.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from generator.errors import FeaturebookError, nearest
+from generator.publish.book import finite_list
+from generator.publish.records import FeatureRecord
+from generator.summaries import Ragged
+
+
+def top_tokens(record: FeatureRecord) -> list[dict[str, Any]] | None:
+    """Tokens with the highest mean activation, highest first."""
+    return _tokens(record, record.book.summary.top_tokens)
+
+
+def bottom_tokens(record: FeatureRecord) -> list[dict[str, Any]] | None:
+    """Tokens with the lowest mean activation, lowest first; a channel that is never negative has none."""
+    return _tokens(record, record.book.summary.bottom_tokens) if record.channel.is_signed else None
+
+
+def write(record: FeatureRecord) -> dict[str, Any]:
+    """How much the direction adds to the output of its module: scaling · |activation| · ‖write vector‖."""
+    channel, book = record.channel, record.book
+    largest = book.max_write(record.index)
+    if largest is None:
+        return {"undefined": "The vector that this direction writes is zero or not known."}
+    return {
+        "scaling": channel.scaling,
+        "read_norm": channel.read_norm,
+        "write_norm": channel.write_norm,
+        "max": largest,
+        "read_space": book.spaces.get((record.index, "read")),
+        "write_space": book.spaces.get((record.index, "write")),
+    }
+
+
+def neighbours(record: FeatureRecord) -> dict[str, Any] | None:
+    """The nearest channels by read and by write direction, the most correlated, the most co-active."""
+    book = record.book
+    lists = {}
+    for name, ragged in book.summary.neighbours.items():
+        rows = ragged.of(record.index)
+        lists[name] = [
+            {"id": book.summary.channels[other].id, "value": value, "has_page": other in book.published_set}
+            for other, value in zip(rows["channel"].tolist(), finite_list(rows["value"]))
+        ]
+    return lists if any(lists.values()) else None
+
+
+def profiles(record: FeatureRecord) -> dict[str, Any] | None:
+    """Mean activation by position, by token class and by step of the document."""
+    shown = {}
+    for name, profile in record.book.summary.profiles.items():
+        counts = profile.count[record.index]
+        if counts.any():
+            shown[name] = {
+                "names": profile.names,
+                "mean": finite_list(profile.mean[record.index]),
+                "count": counts.tolist(),
+            }
+    return shown or None
+
+
+PANELS: list[tuple[str, Callable[[FeatureRecord], Any]]] = [
+    ("top_tokens", top_tokens),
+    ("bottom_tokens", bottom_tokens),
+    ("write", write),
+    ("neighbours", neighbours),
+    ("profiles", profiles),
+]
+"""All panels in their order on the page."""
+
+ALWAYS: dict[str, Any] = {"top_tokens": [], "bottom_tokens": [], "neighbours": {}}
+"""Fields that other tools read: present, though empty, where their panel shows nothing."""
+
+
+def selected_panels(wanted: list[str] | None) -> list[tuple[str, Callable[[FeatureRecord], Any]]]:
+    """The panels that ``publish.panels`` asks for, in its order; all when None.
+
+    Raises:
+        FeaturebookError: an unknown panel.
+    """
+    if wanted is None:
+        return PANELS
+    known = dict(PANELS)
+    for name in wanted:
+        if name not in known:
+            raise FeaturebookError(f"publish.panels: unknown panel {name!r}. {nearest(name, known)}")
+    return [(name, known[name]) for name in dict.fromkeys(wanted)]
+
+
+def _tokens(record: FeatureRecord, ragged: Ragged) -> list[dict[str, Any]] | None:
+    rows = ragged.of(record.index)
+    texts = record.book.texts.alone
+    return [
+        {"token_id": token, "text": texts[token], "mean": mean, "count": count}
+        for token, mean, count in zip(
+            rows["token_id"].tolist(), finite_list(rows["mean"]), rows["count"].tolist()
+        )
+    ] or None

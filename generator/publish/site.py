@@ -1,0 +1,159 @@
+"""Writes the whole publication, and removes what an earlier run wrote and this one did not."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from generator.artifacts import Writer, to_json
+from generator.blocks import Corpus
+from generator.config import RunConfig
+from generator.errors import FeaturebookError
+from generator.progress import Progress
+from generator.publish import pages
+from generator.publish.addresses import check_distinct, page_path, shard_path
+from generator.publish.book import Book, open_book
+from generator.publish.documents import doc_id, document_shard
+from generator.publish.explorer import explorer_shard
+from generator.publish.home import home_shard, site_facts
+from generator.publish.layers import layer_id, layer_shard
+from generator.publish.notes import read_notes
+from generator.publish.panels import selected_panels
+from generator.publish.records import open_record
+from generator.publish.shards import channel_shard
+from generator.summaries import Summary
+
+MANIFEST = ".featurebook-files.json"
+"""Lists the files of a root that publishing made, so that the next run can remove those it does not make again."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One address of the site: a shard, a page, or both."""
+
+    id: str
+    shard: Callable[[], dict[str, Any]] | None
+    page: Callable[[], bytes] | None
+
+
+def publish(
+    config: RunConfig,
+    corpus: Corpus,
+    summary: Summary,
+    shards: Writer,
+    docs: Writer,
+    notes_folder: Path,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Writes all shards and pages.
+
+    Args:
+        config: ``[publish]`` decides what is shown; the rest is provenance.
+        corpus: The text.
+        summary: Of all channels.
+        shards: Rooted at the folder that is served as /shards/.
+        docs: Rooted at docs/; only ``atlas/`` below it is written.
+        notes_folder: docs/notes, with hand-written notes by id.
+        progress: Advances by one per channel, layer and document.
+
+    Returns:
+        Facts for the manifest: ``n_channels``, ``n_layers``, ``n_documents``, ``n_pages``, ``n_shards``, ``n_notes``,
+        ``shard_bytes``, ``page_bytes``, ``n_removed``.
+
+    Raises:
+        FeaturebookError: a panel or channel that does not exist; ids that fall together; a full disk.
+    """
+    book = open_book(config, corpus, summary)
+    selected_panels(config.publish.panels)
+    entries = list(_entries(book, progress))
+    check_distinct(entry.id for entry in entries)
+    known = {entry.id for entry in entries} | {channel.id for channel in summary.channels}
+    notes = read_notes(notes_folder, known, progress)
+    shards_before = _begin(shards, MANIFEST, [shard_path(e.id) for e in entries if e.shard])
+    pages_before = _begin(docs, f"atlas/{MANIFEST}", [page_path(e.id) for e in entries if e.page])
+    sizes = {"shard_bytes": 0, "page_bytes": 0}
+    for entry in entries:
+        if entry.shard:
+            sizes["shard_bytes"] += _write(shards, shard_path(entry.id), to_json(entry.shard()))
+        if entry.page:
+            body = f"\n{notes[entry.id]}\n".encode() if entry.id in notes else b""
+            sizes["page_bytes"] += _write(docs, page_path(entry.id), entry.page() + body)
+        progress.advance()
+    _write(docs, "atlas/site.json", to_json(site_facts(book)))
+    n_removed = _finish(shards, MANIFEST, shards_before) + _finish(docs, f"atlas/{MANIFEST}", pages_before)
+    return {
+        "n_channels": len(book.published),
+        "n_layers": len(book.layers),
+        "n_documents": len(book.documents),
+        "n_pages": sum(entry.page is not None for entry in entries),
+        "n_shards": sum(entry.shard is not None for entry in entries),
+        "n_notes": sum(entry.id in notes for entry in entries),
+        "n_removed": n_removed,
+        **sizes,
+    }
+
+
+def _entries(book: Book, progress: Progress) -> Iterator[Entry]:
+    """Every address of the site, in the order of writing."""
+    for index in book.published:
+        identifier = book.summary.channels[index].id
+        yield Entry(
+            identifier, partial(_channel_shard, book, index), partial(pages.channel_page, book, index)
+        )
+    for layer in book.layers:
+        yield Entry(
+            layer_id(layer), partial(layer_shard, book, layer), partial(pages.layer_page, book, layer)
+        )
+    for doc in book.documents:
+        yield Entry(doc_id(doc), partial(document_shard, book, doc), partial(pages.document_page, book, doc))
+    yield Entry("explorer", partial(explorer_shard, book), partial(pages.explorer_page, book))
+    yield Entry("layers", None, partial(pages.layers_page, book))
+    yield Entry("documents", None, partial(pages.documents_page, book))
+    yield Entry("home", partial(home_shard, book, progress), None)
+
+
+def _channel_shard(book: Book, index: int) -> dict[str, Any]:
+    return channel_shard(open_record(book, index))
+
+
+def _write(writer: Writer, path: str, content: bytes) -> int:
+    writer.write(path, content)
+    return len(content)
+
+
+def _begin(writer: Writer, manifest: str, planned: list[str]) -> set[str]:
+    """Lists what may exist from now on, so that even a killed run leaves nothing unlisted; returns what was listed."""
+    try:
+        before = {str(path) for path in orjson.loads((writer.root / manifest).read_bytes())["files"]}
+    except (OSError, orjson.JSONDecodeError, KeyError, TypeError):
+        before = set()
+    writer.write(manifest, to_json({"files": sorted(before | set(planned))}))
+    return before
+
+
+def _finish(writer: Writer, manifest: str, before: set[str]) -> int:
+    """Removes listed files that were not written now, and lists the rest."""
+    written = writer.written - {manifest}
+    stale = sorted(before - written)
+    for path in stale:
+        _remove(writer.root, path)
+    writer.write(manifest, to_json({"files": sorted(written)}))
+    return len(stale)
+
+
+def _remove(root: Path, path: str) -> None:
+    """Removes one file and the folders that it leaves empty."""
+    target = root / path
+    if ".." in Path(path).parts or not target.resolve().is_relative_to(root):
+        raise FeaturebookError(
+            f"Refused to remove {path!r}, which {MANIFEST} lists: it leads outside {root}."
+        )
+    target.unlink(missing_ok=True)
+    for folder in target.parents:
+        if folder == root or any(folder.iterdir() if folder.is_dir() else ()):
+            return
+        if folder.is_dir():
+            folder.rmdir()

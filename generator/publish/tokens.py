@@ -1,0 +1,124 @@
+"""Display text of tokens: byte-level tokens joined to readable characters, and the string table of a shard.
+
+A character whose bytes lie in several tokens is shown once: the first of these tokens carries it, the following
+ones carry the empty string and form one display group with it. Bytes that are no UTF-8 show as ``\\xNN``. All else
+is kept as it is, controls and bidi marks included: the browser turns those into visible chips, so that copying
+still gives the exact source. Rules 6 to 9 of the project's heatmap rules (docs/shards.md, "Display text").
+"""
+
+from collections.abc import Sequence
+from functools import cache
+
+import numpy as np
+from jaxtyping import Bool, Int
+
+LONGEST_CHARACTER = 4
+"""Bytes of the longest UTF-8 character (RFC 3629)."""
+
+
+def join_bytes(pieces: Sequence[bytes]) -> list[str]:
+    """The display text of consecutive tokens, given their bytes.
+
+    >>> join_bytes([b" caf", b"\\xc3", b"\\xa9"])
+    [' caf', 'é', '']
+    >>> join_bytes([b"\\xa9 is", b"\\xff"])
+    ['\\\\xa9 is', '\\\\xff']
+    """
+    owner = [index for index, piece in enumerate(pieces) for _ in piece]
+    joined = b"".join(pieces)
+    leader = list(range(len(pieces)))
+    texts = [""] * len(pieces)
+    at = 0
+    while at < len(joined):
+        text, size = _character_at(joined, at)
+        first = leader[owner[at]]
+        for follower in range(owner[at] + 1, owner[at + size - 1] + 1):
+            leader[follower] = first
+        texts[first] += text
+        at += size
+    return texts
+
+
+def _character_at(joined: bytes, at: int) -> tuple[str, int]:
+    """The character that begins at a byte and its length in bytes; an escape for a byte that begins none."""
+    for size in range(1, LONGEST_CHARACTER + 1):
+        try:
+            return joined[at : at + size].decode("utf-8"), len(joined[at : at + size])
+        except UnicodeDecodeError:
+            continue
+    return f"\\x{joined[at]:02x}", 1
+
+
+def without_surrogates(text: str) -> str:
+    """The text with lone surrogates, which neither JSON nor UTF-8 can hold, replaced by U+FFFD."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+class TokenTexts:
+    """The display text of every vocabulary entry, alone and in runs."""
+
+    def __init__(self, token_bytes: Sequence[bytes], is_special: Bool[np.ndarray, " vocabulary"]) -> None:
+        self.is_special = is_special
+        self.alone: list[str] = []  # 220 -> " "
+        is_whole = np.ones(len(token_bytes), np.bool_)
+        for index, piece in enumerate(token_bytes):
+            try:
+                self.alone.append(piece.decode("utf-8"))
+            except UnicodeDecodeError:
+                is_whole[index] = False
+                self.alone.append(join_bytes([piece])[0])
+        self.is_whole = is_whole
+        """Whether an entry is UTF-8 by itself. Only neighbours that are not can share a character."""
+        self.run = cache(lambda ids: join_bytes([token_bytes[i] for i in ids]))
+        """Token ids (a tuple) to their texts, joined."""
+
+
+class StringTable:
+    """The distinct display strings of one shard, in the order in which they were asked for."""
+
+    def __init__(self, texts: TokenTexts) -> None:
+        self._texts = texts
+        self._index: dict[tuple[str, bool], int] = {}
+        self.strings: list[str] = []
+        """What the shard's ``tokens`` holds."""
+        self.special: list[int] = []
+        """Indices of the strings that stand for special tokens."""
+
+    def add(self, text: str, is_special: bool = False) -> int:
+        """The index of a string; a special token never shares one with plain text that looks the same."""
+        index = self._index.setdefault((text, is_special), len(self.strings))
+        if index == len(self.strings):
+            self.strings.append(text)
+            if is_special:
+                self.special.append(index)
+        return index
+
+    def indices(
+        self, token_ids: Int[np.ndarray, " token"], offsets: Int[np.ndarray, " window+1"]
+    ) -> Int[np.ndarray, " token"]:
+        """The table indices of the texts of several windows that lie one after another.
+
+        Tokens are joined inside their window only, so a window that begins in the middle of a character shows
+        the rest of it as ``\\xNN``.
+        """
+        whole = self._texts.is_whole[token_ids]
+        result = np.empty(len(token_ids), np.int64)
+        unique, inverse = np.unique(token_ids[whole], return_inverse=True)
+        special = self._texts.is_special[unique].tolist()
+        indices = [self.add(self._texts.alone[i], s) for i, s in zip(unique.tolist(), special)]
+        result[whole] = np.array(indices, np.int64)[inverse]
+        for start, stop in _runs(np.flatnonzero(~whole), offsets):
+            texts = self._texts.run(tuple(token_ids[start:stop].tolist()))
+            result[start:stop] = [self.add(text) for text in texts]
+        return result
+
+
+def _runs(split: Int[np.ndarray, " token"], offsets: Int[np.ndarray, " window+1"]) -> list[tuple[int, int]]:
+    """Maximal runs of adjacent indices that do not cross a window's end."""
+    if not len(split):
+        return []
+    window = np.searchsorted(offsets, split, side="right")
+    cuts = np.flatnonzero((np.diff(split) != 1) | (np.diff(window) != 0)) + 1
+    starts = split[np.concatenate([[0], cuts])]
+    stops = split[np.concatenate([cuts - 1, [len(split) - 1]])] + 1
+    return list(zip(starts.tolist(), stops.tolist()))
