@@ -66,7 +66,7 @@ def assert_shard_is_true(
     doc, position, token = corpus.doc[mask], corpus.position[mask], corpus.token_ids[mask]
     stats = shard["stats"]
     assert stats["n_tokens"] == len(x)
-    close = dict(rtol=max(rtol, 1e-6 if value_error else 0), atol=value_error)
+    close = {"rtol": max(rtol, 1e-6 if value_error else 0), "atol": value_error}
     np.testing.assert_allclose(
         [stats["min"], stats["max"], stats["mean"]], [x.min(), x.max(), x.mean()], **close
     )
@@ -74,7 +74,7 @@ def assert_shard_is_true(
     m2, m3, m4 = (float(np.mean(deviation**p)) for p in (2, 3, 4))
     np.testing.assert_allclose(stats["std"], math.sqrt(m2), **close)
     if m2 > 1e-12 * float(np.mean(x**2)):
-        loose = dict(rtol=1e-6 if not value_error else 1e-2, atol=1e-6 if not value_error else 1e-2)
+        loose = {"rtol": 1e-6 if not value_error else 1e-2, "atol": 1e-6 if not value_error else 1e-2}
         np.testing.assert_allclose(stats["skewness"], m3 / m2**1.5, **loose)
         np.testing.assert_allclose(stats["kurtosis"], m4 / m2**2 - 3, **loose)
     active = np.abs(x) > stats["threshold"]
