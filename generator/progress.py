@@ -4,7 +4,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from rich.console import Console
 from rich.progress import (
@@ -23,6 +23,7 @@ LOG_INTERVAL_S = 10.0
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
+@runtime_checkable
 class Progress(Protocol):
     """What long work reports to."""
 
