@@ -1,6 +1,10 @@
-/** Numbers as every page shows them: three significant digits, a true minus sign, tabular figures by CSS. */
+/**
+ * Numbers as every page shows them: three significant digits, a true minus sign, tabular figures by CSS. The same
+ * forms as generator/publish/numbers.py, which writes what stands in the pages before their shards have come.
+ */
 
 const minus = "−"
+const missing = "–"
 
 /**
  * A measured value with three significant digits; true zero is "0", what is missing is "–".
@@ -9,7 +13,7 @@ const minus = "−"
  * @returns {string}
  */
 export function number(value, options = {}) {
-  if (value === null || value === undefined || Number.isNaN(value)) return "–"
+  if (value === null || value === undefined || Number.isNaN(value)) return missing
   if (value === 0) return "0"
   const sign = value < 0 ? minus : options.sign ? "+" : ""
   return sign + magnitude(Math.abs(value))
@@ -18,40 +22,41 @@ export function number(value, options = {}) {
 /** @param {number} size  above zero */
 function magnitude(size) {
   if (size === Infinity) return "∞"
-  const rounded = Number(size.toPrecision(3))
-  if (rounded >= 1e6 || rounded < 1e-4) return scientific(rounded)
-  if (rounded >= 1000) return count(rounded)
-  return rounded.toPrecision(3)
+  const [mantissa, exponent] = size.toExponential(2).split("e")
+  const power = Number(exponent)
+  if (power <= -4 || power >= 6) return `${mantissa} × 10${superscript(power)}`
+  return grouped(Number(`${mantissa}e${power}`).toFixed(Math.max(0, 2 - power)))
 }
 
-/** @param {number} size  already rounded */
-function scientific(size) {
-  const [digits, power] = size.toExponential(2).split("e")
-  return `${digits}e${power.startsWith("-") ? minus : ""}${power.replace(/^[+-]/, "")}`
+/** @param {number} power */
+function superscript(power) {
+  return [...String(power)].map((char) => "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"["-0123456789".indexOf(char)]).join("")
+}
+
+/** @param {string} digits */
+function grouped(digits) {
+  const [whole, part] = digits.split(".")
+  return whole.replace(/\B(?=(\d{3})+$)/g, ",") + (part ? `.${part}` : "")
 }
 
 /**
- * A whole number with thin spaces between thousands.
+ * A whole number with commas between thousands.
  * @param {number | null | undefined} value
  * @returns {string}
  */
 export function count(value) {
-  if (value === null || value === undefined || Number.isNaN(value)) return "–"
-  const digits = String(Math.round(Math.abs(value)))
-  return (value < 0 ? minus : "") + digits.replace(/\B(?=(\d{3})+$)/g, "\u202f")
+  if (value === null || value === undefined || Number.isNaN(value)) return missing
+  return (value < 0 ? minus : "") + grouped(String(Math.round(Math.abs(value))))
 }
 
 /**
- * A share as a percentage with three significant digits; a share that is not zero never shows as 0 %.
+ * A share of one as a percentage with three significant digits.
  * @param {number | null | undefined} share
  * @returns {string}
  */
 export function percent(share) {
-  if (share === null || share === undefined || Number.isNaN(share)) return "–"
-  if (share === 0) return "0\u202f%"
-  const value = share * 100
-  if (value < 0.001) return "< 0.001\u202f%"
-  return `${value >= 99.95 ? Number(value.toPrecision(4)) : Number(value.toPrecision(3))}\u202f%`
+  if (share === null || share === undefined || Number.isNaN(share)) return missing
+  return `${number(share * 100)} %`
 }
 
 /**

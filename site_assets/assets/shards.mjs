@@ -20,7 +20,7 @@ export const SCHEMA = 1
 /** @typedef {{edges: number[], counts: number[]}} Histogram */
 /** @typedef {{token_id: number, text: string, mean: number, count: number}} TokenMean */
 /** @typedef {{names: (string | number)[], mean: (number | null)[], count: number[]}} Profile */
-/** @typedef {{id: string, value: number}} Neighbour */
+/** @typedef {{id: string, value: number, has_page?: boolean}} Neighbour */
 /**
  * @typedef {object} Stats
  * @property {number} n_tokens
@@ -58,6 +58,8 @@ export const SCHEMA = 1
  * @property {number} rank_index
  * @property {number} rank
  * @property {string} basis
+ * @property {string} basis_note  what the choice of this direction means
+ * @property {string[]} panels  names of the panels that the shard holds, in display order
  * @property {boolean} is_signed
  * @property {string | null} previous
  * @property {string | null} next
@@ -71,8 +73,8 @@ export const SCHEMA = 1
  * @property {Record<string, Neighbour[]>} neighbours
  * @property {TokenMean[]} top_tokens
  * @property {TokenMean[]} bottom_tokens
- * @property {Record<string, Profile>} profiles
- * @property {Write} write
+ * @property {Record<string, Profile> | Undefined} [profiles]
+ * @property {Write | Undefined} write
  */
 
 /**
@@ -81,7 +83,7 @@ export const SCHEMA = 1
  * @param {string} id
  */
 export function shardUrl(root, id) {
-  return `${root}shards/${encodeId(id)}.json`
+  return `${root}shards/${pathOf(id)}.json`
 }
 
 /**
@@ -90,12 +92,29 @@ export function shardUrl(root, id) {
  * @param {string} id
  */
 export function pageUrl(root, id) {
-  return `${root}atlas/${encodeId(id)}/`
+  return `${root}atlas/${pathOf(id)}/`
 }
 
-/** @param {string} id */
-function encodeId(id) {
-  return id.split("/").map(encodeURIComponent).join("/")
+const plain = /^[A-Za-z0-9._-]$/
+const meaningful = /^(\..*|index|readme|con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?$/i
+
+/**
+ * The path of an id below atlas/ and shards/: the same escape as `path_of` in generator/publish/addresses.py.
+ * @param {string} id
+ */
+export function pathOf(id) {
+  return id.split("/").map(escapeSegment).join("/")
+}
+
+/** @param {string} segment */
+function escapeSegment(segment) {
+  const bytes = Array.from(new TextEncoder().encode(segment))
+  const tilde = (/** @type {number} */ byte) => `~${byte.toString(16).padStart(2, "0")}`
+  const escaped = bytes
+    .map((byte) => (plain.test(String.fromCharCode(byte)) ? String.fromCharCode(byte) : tilde(byte)))
+    .join("")
+  const safe = meaningful.test(escaped) ? tilde(escaped.charCodeAt(0)) + escaped.slice(1) : escaped
+  return safe.endsWith(".") ? `${safe.slice(0, -1)}~2e` : safe
 }
 
 /**
@@ -118,6 +137,10 @@ export async function fetchJson(address) {
     )
   return record
 }
+
+/**
+ * @typedef {{undefined: string}} Undefined  a panel that is not defined for this channel: the reason, in one sentence
+ */
 
 /**
  * An id as people read it: "L12 gate_proj", "L12 q_proj r3", "layer 4", "document 42".

@@ -1,0 +1,211 @@
+/** Examples: figures with one line of text around the peak that can be opened in place, and lists of them. */
+import { h } from "./elements.mjs"
+import { number } from "./numbers.mjs"
+import { attachHeatmap, captionOf, paint, tokenRun, tokenTable } from "./heatmap.mjs"
+import { around, foldIdentical, groupTokens, sourceText, stripOfExample } from "./heatmap/tokens.mjs"
+
+/** @typedef {import("./shards.mjs").Example} Example */
+/** @typedef {import("./heatmap/scale.mjs").Scale} Scale */
+/** @typedef {{example: Example, others: Example[]}} Folded */
+/**
+ * @typedef {object} Frame  what the examples of one channel share
+ * @property {{tokens: string[], special: number[], scale: number}} shard
+ * @property {Scale} scale
+ * @property {(example: Example) => string | null} documentHref  address of the document at the example's peak
+ */
+
+/** Tokens on each side of the peak in the compact form. */
+const reach = 10
+
+/**
+ * One example: compact until it is opened.
+ * @param {Folded} folded
+ * @param {Frame} frame
+ * @param {{isOpen?: boolean}} [options]
+ * @returns {HTMLElement}
+ */
+export function exampleFigure({ example, others }, frame, options = {}) {
+  const href = example.has_page ? frame.documentHref(example) : null
+  const strip = { ...stripOfExample(example, frame.shard), href }
+  const toggle = h("button", {
+    class: "fb-example__toggle",
+    type: "button",
+    "aria-expanded": "false",
+    "aria-label": "Show the whole example",
+  })
+  const text = h("div", { class: "fb-example__text" })
+  const more = h("div", { class: "fb-example__more", hidden: true })
+  const caption = h("figcaption", { class: "fb-hidden" }, captionOf(strip, example.value, example.group))
+  const figure = h(
+    "figure",
+    { class: "fb-example", "data-doc": example.doc },
+    toggle,
+    text,
+    h("span", { class: "fb-example__value" }, number(example.value, { sign: true })),
+    h("span", { class: "fb-example__source" }, timesOf(others), sourceLink(example, href)),
+    caption,
+    more,
+  )
+  const draw = (/** @type {boolean} */ isOpen) => drawText(text, strip, frame.scale, isOpen)
+  const open = (/** @type {boolean} */ isOpen) => {
+    figure.classList.toggle("is-open", isOpen)
+    toggle.setAttribute("aria-expanded", String(isOpen))
+    caption.classList.toggle("fb-hidden", !isOpen)
+    more.hidden = !isOpen
+    if (isOpen && !more.hasChildNodes()) more.append(...details(example, others, strip, frame))
+    draw(isOpen)
+  }
+  toggle.addEventListener("click", () => open(!figure.classList.contains("is-open")))
+  figure.addEventListener("fb-open", () => open(true))
+  figure.addEventListener("fb-close", () => open(false))
+  figure.addEventListener("fb-expand", () => refocus(figure, () => open(!figure.classList.contains("is-open"))))
+  figure.addEventListener("fb-table", () => refocus(figure, () => openTable(figure, open)))
+  if (options.isOpen) open(true)
+  else draw(false)
+  return figure
+}
+
+/**
+ * @param {HTMLElement} box
+ * @param {import("./heatmap/tokens.mjs").Strip} strip
+ * @param {Scale} scale
+ * @param {boolean} isOpen
+ */
+function drawText(box, strip, scale, isOpen) {
+  const groups = groupTokens(strip)
+  const range = isOpen ? undefined : around(groups, strip.target, reach)
+  box.replaceChildren(tokenRun(strip, scale, { groups, range }))
+  if (isOpen) {
+    box.scrollLeft = 0
+    centring.unobserve(box)
+  } else centring.observe(box)
+}
+
+/**
+ * Redrawing the text must not lose the reader's place in it.
+ * @param {HTMLElement} figure
+ * @param {() => void} change
+ */
+function refocus(figure, change) {
+  change()
+  const stop = /** @type {HTMLElement | null} */ (figure.querySelector('.fb-run [tabindex="0"]'))
+  stop?.focus()
+}
+
+/**
+ * @param {HTMLElement} figure
+ * @param {(isOpen: boolean) => void} open
+ */
+function openTable(figure, open) {
+  if (!figure.classList.contains("is-open")) open(true)
+  const view = figure.querySelector("details")
+  if (view) view.open = !view.open
+}
+
+/** @param {Example[]} others */
+function timesOf(others) {
+  if (!others.length) return null
+  const title = `The same text stands in ${others.length + 1} places: ${others.map(nameOf).join(", ")}`
+  return h("span", { class: "fb-times", title }, `×${others.length + 1}`)
+}
+
+/** @param {Example} example */
+function nameOf(example) {
+  return `${example.doc_name} at ${example.position}`
+}
+
+/**
+ * @param {Example} example
+ * @param {string | null} href
+ */
+function sourceLink(example, href) {
+  const name = `doc ${example.doc}`
+  return href
+    ? h("a", { href, title: `Open ${example.doc_name} at token ${example.position}` }, name)
+    : h("span", { title: `${example.doc_name}: this document has no page` }, name)
+}
+
+/**
+ * What stands below an opened example: copy buttons, its other places, the table.
+ * @param {Example} example
+ * @param {Example[]} others
+ * @param {import("./heatmap/tokens.mjs").Strip} strip
+ * @param {Frame} frame
+ * @returns {HTMLElement[]}
+ */
+function details(example, others, strip, frame) {
+  const href = example.has_page ? frame.documentHref(example) : null
+  const tableBox = h("details", { class: "fb-numbers" }, h("summary", {}, "View as table"))
+  tableBox.addEventListener("toggle", () => tableBox.children.length === 1 && tableBox.append(tokenTable(strip)))
+  const buttons = h(
+    "div",
+    { class: "fb-row" },
+    copyButton("Copy text", () => sourceText(groupTokens(strip))),
+    copyButton("Copy JSON", () => JSON.stringify({ ...example, text: strip.display, scale: frame.shard.scale })),
+    href && h("a", { class: "fb-button", href }, "Open the document"),
+  )
+  const places = others.length ? h("p", { class: "fb-note" }, `Also in ${others.map(nameOf).join(", ")}.`) : null
+  return [places, buttons, tableBox].filter((element) => element !== null)
+}
+
+/**
+ * A button that copies a text and says so.
+ * @param {string} label
+ * @param {() => string} text
+ * @returns {HTMLButtonElement}
+ */
+export function copyButton(label, text) {
+  const button = h("button", { class: "fb-button", type: "button" }, label)
+  button.addEventListener("click", () => void copyFrom(button, label, text()))
+  return button
+}
+
+/**
+ * @param {HTMLElement} button
+ * @param {string} label
+ * @param {string} text
+ */
+export async function copyFrom(button, label, text) {
+  const done = await navigator.clipboard.writeText(text).then(
+    () => "Copied",
+    () => "Copying is not allowed here",
+  )
+  button.textContent = done
+  setTimeout(() => (button.textContent = label), 1600)
+}
+
+/**
+ * A list of examples, identical windows folded.
+ * @param {Example[]} examples
+ * @param {Frame} frame
+ * @param {{isOpen?: boolean}} [options]
+ * @returns {HTMLElement}
+ */
+export function exampleList(examples, frame, options = {}) {
+  const list = h(
+    "div",
+    { class: "fb-examples" },
+    ...foldIdentical(examples).map((folded) => exampleFigure(folded, frame, options)),
+  )
+  attachHeatmap(list)
+  return list
+}
+
+/**
+ * Colours every run below an element with another scale.
+ * @param {HTMLElement} element
+ * @param {Scale} scale
+ */
+export function repaint(element, scale) {
+  for (const run of /** @type {NodeListOf<HTMLElement>} */ (element.querySelectorAll(".fb-run"))) paint(run, scale)
+}
+
+/** Keeps the peak of every compact line in the middle of its box, when it is first shown and when the width changes. */
+const centring = new ResizeObserver((entries) => {
+  const moves = entries.map(({ target: box }) => {
+    const peak = box.querySelector(".fb-token--target")?.getClientRects()[0]
+    const frame = box.getBoundingClientRect()
+    return { box, by: peak ? peak.left + peak.width / 2 - (frame.left + frame.width / 2) : 0 }
+  })
+  for (const { box, by } of moves) box.scrollLeft += by
+})
