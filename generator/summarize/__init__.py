@@ -1,1 +1,6 @@
 """Numpy only: statistics, examples and neighbours of channels, in one mergeable pass."""
+
+from generator.summarize.accumulator import STATISTICS, Accumulator
+from generator.summarize.finish import finish
+
+__all__ = ["STATISTICS", "Accumulator", "finish"]

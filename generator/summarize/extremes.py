@@ -1,0 +1,314 @@
+"""The k strongest examples of either sign, equal to a full sort over all activations.
+
+Order: by value, then document, then position. Walking down that order, a token is taken if its document has given
+fewer than ``per_document`` tokens and none of these lies within ``context`` tokens; ``per_document = 0`` takes all.
+
+Why one pass suffices: the two limits act within a document and blocks hold whole documents, so each document's own
+list does not depend on other documents, and the result is the best k of all those lists. And only tokens beyond the k-th
+best so far matter: what suppresses a token is always stronger than it.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float32, Int, Int64
+
+from generator.errors import FeaturebookError
+from generator.summarize.view import TILE, Scope, View, capture_windows
+
+_EMPTY = np.iinfo(np.int64).min
+_TOKEN_LIMIT = 2**32
+_MANY_TILES = 16
+"""A channel that beats its threshold in more tiles of a block than this is searched document by document instead."""
+
+
+def keys_of(value: Float32[np.ndarray, " n"], token: Int[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:
+    """One integer per (value, token) that sorts like (value ascending, token descending).
+
+    The upper half is the float's bits made monotonic, the lower half 2³² − 1 − token. Negative zero equals zero.
+    """
+    bits = (value + np.float32(0)).view(np.int32)
+    ordered = bits ^ ((bits >> 31) & 0x7FFFFFFF)
+    return (ordered.astype(np.int64) << 32) | (_TOKEN_LIMIT - 1 - token)
+
+
+def value_of(key: Int64[np.ndarray, "*shape"]) -> Float32[np.ndarray, "*shape"]:
+    """The value in a key."""
+    ordered = (key >> 32).astype(np.int32)
+    return (ordered ^ ((ordered >> 31) & 0x7FFFFFFF)).view(np.float32)
+
+
+def token_of(key: Int64[np.ndarray, "*shape"]) -> Int64[np.ndarray, "*shape"]:
+    """The token in a key."""
+    return _TOKEN_LIMIT - 1 - (key & (_TOKEN_LIMIT - 1))
+
+
+@dataclass
+class Candidates:
+    """Tokens that may enter the lists, as rows of a view."""
+
+    channel: Int[np.ndarray, " n"]
+    row: Int[np.ndarray, " n"]
+    value: Float32[np.ndarray, " n"]  # times the sign of the side: larger is better
+
+    def select(self, rows: np.ndarray) -> "Candidates":
+        """Some of them."""
+        return Candidates(self.channel[rows], self.row[rows], self.value[rows])
+
+
+@dataclass(frozen=True)
+class ExtremeExamples:
+    """The lists of one side, best first."""
+
+    channel: Int[np.ndarray, " n"]
+    token: Int[np.ndarray, " n"]  # global index
+    value: Float32[np.ndarray, " n"]
+    window: Float32[np.ndarray, "n window"]
+
+
+class Extremes:
+    """The best k examples of one side; ``sign`` is 1 for the top and −1 for the bottom."""
+
+    sign = 1
+
+    def __init__(self, scope: Scope) -> None:
+        if scope.corpus.n_tokens >= _TOKEN_LIMIT:
+            raise FeaturebookError(
+                f"The corpus has {scope.corpus.n_tokens} tokens; at most 2^32 − 1 can be summarised. Set max_documents."
+            )
+        k, c = scope.settings.k, scope.n_channels
+        self.scope = scope
+        self.keys = np.full((c, k), _EMPTY, np.int64)  # descending
+        self.slots = np.full((c, k), -1, np.int64)  # row of each entry's window in the pool
+        self.pool: list[np.ndarray] = []
+        self.pool_size = 0
+        unsigned_floor = 0.0 if self.sign > 0 else np.inf
+        self.floor = np.where(scope.is_signed, -np.inf, unsigned_floor).astype(np.float32)
+
+    def add(self, view: View) -> None:
+        """Takes in the measured, finite values of a block."""
+        if not view.n:
+            return
+        threshold = self._threshold(int(view.token[0]))
+        tiles = view.tile_max if self.sign > 0 else -view.tile_min
+        hits = tiles > threshold
+        is_crowded = np.count_nonzero(hits, axis=0) > _MANY_TILES
+        if is_crowded.any():
+            hits[:, is_crowded] = False
+            self._insert(view, self._by_document(view, np.flatnonzero(is_crowded), threshold))
+        found = self._in_tiles(view, hits, threshold)
+        self._insert(view, self._limit_documents(view, found))
+
+    def merge(self, other: "Extremes") -> None:
+        """Takes in another accumulator's lists."""
+        other.compact()
+        base = self._grow(other.pool)
+        slots = np.where(other.slots >= 0, other.slots + base, -1)
+        self._keep_best(np.arange(len(self.keys)), other.keys, slots)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Everything needed to go on."""
+        self.compact()
+        width = 2 * self.scope.settings.context + 1
+        pool = np.concatenate([np.zeros((0, width), np.float32), *self.pool])
+        return {"keys": self.keys, "slots": self.slots, "pool": pool}
+
+    def restore(self, state: dict[str, np.ndarray]) -> None:
+        """Takes over what ``state`` gave."""
+        self.keys, self.slots = state["keys"], state["slots"]
+        self.pool, self.pool_size = [state["pool"]], len(state["pool"])
+
+    def result(self) -> ExtremeExamples:
+        """The finished lists."""
+        state = self.state()
+        channel, rank = np.nonzero(state["keys"] != _EMPTY)
+        keys = state["keys"][channel, rank]
+        value = value_of(keys) * np.float32(self.sign)
+        window = state["pool"][state["slots"][channel, rank]]
+        return ExtremeExamples(channel, token_of(keys), value + np.float32(0), window)
+
+    def compact(self) -> None:
+        """Drops the windows of entries that have fallen out of the lists."""
+        if not self.pool_size:
+            return
+        is_used = self.slots >= 0
+        self.pool = [np.concatenate(self.pool)[self.slots[is_used]]]
+        self.pool_size = len(self.pool[0])
+        self.slots[is_used] = np.arange(self.pool_size)
+
+    def _threshold(self, first_token: int) -> Float32[np.ndarray, " channel"]:
+        """What a value must exceed. Where the k-th entry comes later in the corpus, an equal value suffices."""
+        last = self.keys[:, -1]
+        is_full = last != _EMPTY
+        worst = value_of(np.where(is_full, last, 0))
+        tie_wins = token_of(last) > first_token
+        worst = np.where(tie_wins, np.nextafter(worst, np.float32(-np.inf)), worst)
+        return np.maximum(np.where(is_full, worst, -np.inf), self.floor).astype(np.float32)
+
+    def _comparable(self, view: View) -> np.ndarray:
+        """Values in which what is not finite cannot win."""
+        return view.filled(-np.inf * self.sign)
+
+    def _in_tiles(
+        self, view: View, hits: Bool[np.ndarray, "tile channel"], threshold: np.ndarray
+    ) -> Candidates:
+        """Every token above its channel's threshold in the tiles that have one."""
+        tile, channel = np.divmod(np.flatnonzero(hits), hits.shape[1])
+        row = tile[:, None] * TILE + np.arange(TILE)
+        value = self._comparable(view)[np.minimum(row, view.n - 1), channel[:, None]]
+        if self.sign < 0:
+            value = -value
+        hit, offset = np.divmod(np.flatnonzero((value > threshold[channel][:, None]) & (row < view.n)), TILE)
+        return Candidates(channel[hit], row[hit, offset], value[hit, offset])
+
+    def _by_document(
+        self, view: View, channels: Int[np.ndarray, " channel"], threshold: np.ndarray
+    ) -> Candidates:
+        """The lists of each document, for channels in which most documents have something to give."""
+        values = self._comparable(view)
+        if len(channels) < values.shape[1]:
+            values = values[:, channels]
+        per_document = self.scope.settings.per_document
+        bounds = np.append(view.doc_starts, view.n)
+        if per_document == 0:
+            return self._best_of_block(values, channels, threshold)
+        best = np.stack([self._best(values[a:b]) for a, b in zip(bounds, bounds[1:])])
+        wanted = best > self._bound(best, threshold[channels])
+        parts = []
+        for doc in np.flatnonzero(wanted.any(axis=1)):
+            chosen = np.flatnonzero(wanted[doc])
+            rows = slice(bounds[doc], bounds[doc + 1])
+            part = values[rows] if len(chosen) == len(channels) else values[rows][:, chosen]
+            found = self._walk(part * np.float32(self.sign), view.position[rows], per_document)
+            found.row += bounds[doc]
+            found.channel = channels[chosen[found.channel]]
+            parts.append(found)
+        joined = _join(parts)
+        return joined.select(joined.value > threshold[joined.channel])
+
+    def _best(self, rows: Float32[np.ndarray, "token channel"]) -> Float32[np.ndarray, " channel"]:
+        return rows.max(axis=0) if self.sign > 0 else -rows.min(axis=0)
+
+    def _bound(self, best: Float32[np.ndarray, "doc channel"], threshold: np.ndarray) -> np.ndarray:
+        """Raises the threshold to just below the k-th best document: each gives at least its best token."""
+        k = self.scope.settings.k
+        if len(best) <= k:
+            return threshold
+        kth = np.partition(best, len(best) - k, axis=0)[len(best) - k]
+        return np.maximum(threshold, np.nextafter(kth, np.float32(-np.inf)))
+
+    def _walk(
+        self, values: Float32[np.ndarray, "token channel"], position: np.ndarray, rounds: int
+    ) -> Candidates:
+        """The list of one document, best first: take the best, strike out its surroundings, repeat."""
+        context, k = self.scope.settings.context, self.scope.settings.k
+        rounds = min(rounds, k)
+        parts = []
+        for left in range(rounds, 0, -1):
+            row, best = _first_argmax(values)
+            channel = np.flatnonzero(best > -np.inf)
+            parts.append(Candidates(channel, row[channel], best[channel]))
+            if left == 1 or not len(channel):
+                break
+            first = np.searchsorted(position, position[row] - context)
+            last = np.searchsorted(position, position[row] + context, side="right")
+            for c in channel:
+                values[first[c] : last[c], c] = -np.inf
+        return _join(parts)
+
+    def _best_of_block(
+        self, values: Float32[np.ndarray, "token channel"], channels: np.ndarray, threshold: np.ndarray
+    ) -> Candidates:
+        """At least the best k tokens of a block, without any limit per document."""
+        values = values * np.float32(self.sign)
+        bound = self._bound(values, threshold[channels])
+        row, column = np.divmod(np.flatnonzero(values > bound), values.shape[1])
+        return Candidates(channels[column], row, values[row, column])
+
+    def _limit_documents(self, view: View, found: Candidates) -> Candidates:
+        """Applies both limits to tokens of which every stronger one of the same document is present."""
+        per_document, context = self.scope.settings.per_document, self.scope.settings.context
+        if per_document == 0 or not len(found.row):
+            return found
+        doc, position = view.doc[found.row], view.position[found.row]
+        order = np.lexsort((found.row, -found.value, doc, found.channel))
+        taken: list[np.ndarray] = []
+        for _ in range(per_document):
+            d, c = doc[order], found.channel[order]
+            is_first = np.ones(len(order), bool)
+            is_first[1:] = (d[1:] != d[:-1]) | (c[1:] != c[:-1])
+            taken.append(order[is_first])
+            leader = position[order[is_first]][np.cumsum(is_first) - 1]
+            order = order[np.abs(position[order] - leader) > context]
+            if not len(order):
+                break
+        return found.select(np.concatenate(taken))
+
+    def _insert(self, view: View, found: Candidates) -> None:
+        """Merges a block's candidates into the lists."""
+        if not len(found.row):
+            return
+        found, rank = self._rank(view, found)
+        keys = keys_of(found.value, view.token[found.row])
+        windows = capture_windows(view, view.token[found.row], found.channel)
+        base = self._grow([windows])
+        touched, row = np.unique(found.channel, return_inverse=True)
+        fresh = np.full((len(touched), int(rank.max()) + 1), _EMPTY, np.int64)
+        slots = np.full(fresh.shape, -1, np.int64)
+        fresh[row, rank], slots[row, rank] = keys, base + np.arange(len(keys))
+        self._keep_best(touched, fresh, slots)
+        if self.pool_size > 4 * self.keys.size:
+            self.compact()
+
+    def _rank(self, view: View, found: Candidates) -> tuple[Candidates, Int[np.ndarray, " n"]]:
+        """Sorts by channel and strength, and drops what is not among the best k of the block."""
+        keys = keys_of(found.value, view.token[found.row])
+        found = found.select(np.lexsort((-keys, found.channel)))
+        starts = np.flatnonzero(np.diff(found.channel, prepend=-1))
+        rank = np.arange(len(found.row)) - np.repeat(starts, np.diff(np.append(starts, len(found.row))))
+        kept = rank < self.scope.settings.k
+        return found.select(kept), rank[kept]
+
+    def _keep_best(self, channels: np.ndarray, keys: np.ndarray, slots: np.ndarray) -> None:
+        all_keys = np.concatenate([self.keys[channels], keys], axis=1)
+        all_slots = np.concatenate([self.slots[channels], slots], axis=1)
+        order = np.argsort(all_keys, axis=1)[:, ::-1][:, : self.keys.shape[1]]
+        self.keys[channels] = np.take_along_axis(all_keys, order, axis=1)
+        self.slots[channels] = np.take_along_axis(all_slots, order, axis=1)
+
+    def _grow(self, windows: list[np.ndarray]) -> int:
+        """Appends windows to the pool and returns the slot of the first."""
+        base = self.pool_size
+        self.pool.extend(windows)
+        self.pool_size += sum(map(len, windows))
+        return base
+
+
+class Top(Extremes):
+    """The largest values."""
+
+    sign = 1
+
+
+class Bottom(Extremes):
+    """The smallest values."""
+
+    sign = -1
+
+
+def _first_argmax(values: Float32[np.ndarray, "token channel"]) -> tuple[np.ndarray, np.ndarray]:
+    """Row and value of each column's largest entry, the first among equals.
+
+    Faster along the first axis than ``argmax``: the maximum is vectorised, and few entries equal it.
+    """
+    best = values.max(axis=0)
+    rows, columns = np.nonzero(values == best)
+    first = np.zeros(values.shape[1], np.int64)
+    first[columns[::-1]] = rows[::-1]
+    return first, best
+
+
+def _join(parts: list[Candidates]) -> Candidates:
+    if not parts:
+        return Candidates(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))
+    return Candidates(*(np.concatenate([getattr(p, n) for p in parts]) for n in ("channel", "row", "value")))

@@ -1,0 +1,198 @@
+"""Histograms whose bins depend on no data: exact counts, quantiles with a stated error, exact bands.
+
+Bins are read off the bits of the float32 value: sign, exponent, and the first six bits of the mantissa. Within an
+octave [2^e, 2^(e+1)) there are 64 bins of width 2^(e−6), so a bin is at most 1/64 as wide as the values in it are large.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Float64, Int, Int32, Int64
+
+from generator.summarize.view import Scope, View
+
+MANTISSA_BITS = 6
+LOWEST_EXPONENT, HIGHEST_EXPONENT = -30, 34
+"""Magnitudes from 2^−30 to 2^34 are resolved. Smaller ones share a bin, (0, 2^−30); larger ones fall into the last."""
+
+PER_OCTAVE = 1 << MANTISSA_BITS
+LAST = 1 + (HIGHEST_EXPONENT - LOWEST_EXPONENT) * PER_OCTAVE
+"""Code of the last bin: 0 is exactly zero, ±1 is (0, 2^−30), ±2 … ±LAST are the bins of the octaves. The sign of the
+code is the sign of the value; negative bins mirror the positive: [a, b) becomes (−b, −a]."""
+
+MAX_BINS = 100
+"""Bins of the histogram that is shown."""
+
+_SHIFT = 23 - MANTISSA_BITS
+_BASE = ((127 + LOWEST_EXPONENT) << MANTISSA_BITS) - 1
+
+
+def codes_of(values: Float[np.ndarray, "*shape"]) -> Int32[np.ndarray, "*shape"]:
+    """The bin of each finite float32 value, from −LAST to LAST."""
+    bits = values.view(np.int32)
+    code = bits & 0x7FFFFFFF
+    is_nonzero = code != 0
+    code >>= _SHIFT
+    code -= _BASE
+    np.clip(code, 0, LAST - 1, out=code)
+    code += is_nonzero
+    sign = bits >> 31
+    code ^= sign
+    code -= sign
+    return code
+
+
+def low_edges(code: Int[np.ndarray, "*shape"]) -> Float64[np.ndarray, "*shape"]:
+    """The smallest magnitude of the bins of non-negative ``code`` (0 for zero and for (0, 2^−30)).
+
+    ``low_edges(code + 1)`` is the upper edge, and for ``LAST`` the nominal one, 2^34.
+    """
+    octave, fraction = np.divmod(np.maximum(code - 2, 0), PER_OCTAVE)
+    edge = np.ldexp(1 + fraction / PER_OCTAVE, octave + LOWEST_EXPONENT)
+    return np.where(code >= 2, edge, 0.0)
+
+
+class FineHistogram:
+    """Counts of every bin and channel. Only the range of codes that occurs is allocated, in whole octaves."""
+
+    def __init__(self, scope: Scope) -> None:
+        self.first = 0
+        """Code of column 0."""
+        self.counts: Int64[np.ndarray, "channel bin"] = np.zeros((scope.n_channels, 1), np.int64)
+
+    def add(self, view: View) -> None:
+        """Counts the measured, finite values of a block."""
+        if not view.n:
+            return
+        codes, low, high = self._transposed_codes(view)
+        self._cover(low, high)
+        width = self.counts.shape[1]
+        for channel, row in enumerate(codes):
+            kept = row if view.finite is None else row[view.finite[:, channel]]
+            self.counts[channel] += np.bincount(kept - self.first, minlength=width)
+
+    def merge(self, other: "FineHistogram") -> None:
+        """Takes in another accumulator's tokens."""
+        self._cover(other.first, other.first + other.counts.shape[1] - 1)
+        start = other.first - self.first
+        self.counts[:, start : start + other.counts.shape[1]] += other.counts
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Everything needed to go on."""
+        return {"first": np.array(self.first), "counts": self.counts}
+
+    def restore(self, state: dict[str, np.ndarray]) -> None:
+        """Takes over what ``state`` gave."""
+        self.first, self.counts = int(state["first"]), state["counts"]
+
+    def _transposed_codes(self, view: View) -> tuple[np.ndarray, int, int]:
+        codes = np.empty((view.scope.n_channels, view.n), np.int16)
+        low = high = 0
+        for rows in view.strips():
+            strip = codes_of(view.zeroed[rows])
+            low, high = min(low, int(strip.min())), max(high, int(strip.max()))
+            codes[:, rows] = strip.astype(np.int16).T
+        return codes, low, high
+
+    def _cover(self, low: int, high: int) -> None:
+        """Widens the counts to hold these codes."""
+        last = self.first + self.counts.shape[1] - 1
+        if low >= self.first and high <= last:
+            return
+        low = min(self.first, low // PER_OCTAVE * PER_OCTAVE)
+        high = max(last, -(-high // PER_OCTAVE) * PER_OCTAVE)
+        wider = np.zeros((len(self.counts), high - low + 1), np.int64)
+        wider[:, self.first - low : self.first - low + self.counts.shape[1]] = self.counts
+        self.first, self.counts = low, wider
+
+    def result(self) -> "Counts":
+        """The counts with the codes of their columns."""
+        return Counts(np.arange(self.first, self.first + self.counts.shape[1]), self.counts)
+
+
+@dataclass(frozen=True)
+class ShownHistogram:
+    """The histogram of one channel as a page shows it: bin i spans (first + i)·step to (first + i + 1)·step."""
+
+    step: float
+    first: int
+    count: Int64[np.ndarray, " bin"]
+
+
+@dataclass(frozen=True)
+class Counts:
+    """The finished histogram, and what is read from it."""
+
+    code: Int[np.ndarray, " bin"]
+    counts: Int64[np.ndarray, "channel bin"]
+
+    def total(self) -> Int64[np.ndarray, " channel"]:
+        """Finite values of each channel."""
+        return self.counts.sum(axis=1)
+
+    def positive(self) -> Int64[np.ndarray, " channel"]:
+        """Values above 0, exactly."""
+        return self.counts[:, self.code > 0].sum(axis=1)
+
+    def negative(self) -> Int64[np.ndarray, " channel"]:
+        """Values below 0, exactly."""
+        return self.counts[:, self.code < 0].sum(axis=1)
+
+    def quantiles(
+        self, levels: Float64[np.ndarray, " quantile"], low: np.ndarray, high: np.ndarray
+    ) -> Float64[np.ndarray, "channel quantile"]:
+        """Quantiles as the inverse of the distribution function: the ⌈level · n⌉-th smallest value.
+
+        The estimate lies in the same bin as that value, interpolated by rank and clamped to [low, high], so it differs
+        from it by less than 1/64 of its magnitude (or 2^−30 when that is more) below 2^34.
+        """
+        cumulative = self.counts.cumsum(axis=1)
+        out = np.full((len(self.counts), len(levels)), np.nan)
+        for c in np.flatnonzero(cumulative[:, -1] > 0):
+            n = cumulative[c, -1]
+            rank = np.clip(np.ceil(levels * n).astype(np.int64), 1, n)
+            at = np.searchsorted(cumulative[c], rank)
+            before = cumulative[c, at] - self.counts[c, at]
+            part = (rank - before - 0.5) / self.counts[c, at]
+            left, right = signed_edges(self.code[at])
+            out[c] = np.clip(left + part * (right - left), low[c], high[c])
+        return out
+
+    def shown(self, channel: int) -> ShownHistogram:
+        """At most ``MAX_BINS`` bins of one channel with exact counts.
+
+        The step is the smallest power of two with at most ``MAX_BINS`` bins over the values that is not below
+        2^(e−6), where 2^e is the octave of the largest magnitude: then every edge is an edge of the fine bins, for
+        within each octave up to that one all multiples of the step are. Zero belongs to bin 0, a positive value to
+        the bin whose lower edge it reaches, a negative value mirrors the positive.
+        """
+        used = np.flatnonzero(self.counts[channel])
+        if not len(used):
+            return ShownHistogram(1.0, 0, np.zeros(0, np.int64))
+        code = self.code[used]
+        exponent = max(int(np.abs(code).max()) - 2, 0) // PER_OCTAVE + LOWEST_EXPONENT
+        step = 2.0 ** max(exponent - MANTISSA_BITS, LOWEST_EXPONENT)
+        while True:
+            bins = _coarse_bins(code, step)
+            if bins[-1] - bins[0] < MAX_BINS:
+                break
+            step *= 2
+        count = np.zeros(bins[-1] - bins[0] + 1, np.int64)
+        np.add.at(count, bins - bins[0], self.counts[channel, used])
+        return ShownHistogram(step, int(bins[0]), count)
+
+
+def signed_edges(code: Int[np.ndarray, " n"]) -> tuple[np.ndarray, np.ndarray]:
+    """Lower and upper edge of bins on the number line."""
+    magnitude = np.abs(code)
+    inner = low_edges(magnitude)
+    outer = np.where(
+        magnitude > 0, np.where(magnitude == 1, 2.0**LOWEST_EXPONENT, low_edges(magnitude + 1)), 0
+    )
+    return np.where(code < 0, -outer, inner), np.where(code < 0, -inner, outer)
+
+
+def _coarse_bins(code: Int[np.ndarray, " n"], step: float) -> Int64[np.ndarray, " n"]:
+    """Index of the bin of width ``step`` that holds each fine bin whole."""
+    within = np.floor(low_edges(np.abs(code)) / step).astype(np.int64)
+    return np.where(code < 0, -within - 1, within)
