@@ -184,7 +184,7 @@ def toy_values(corpus: Corpus, channels: list[Channel], seed: int = 11) -> np.nd
     values[30::97, 1] = np.nan
     values[31::131, 1] = np.inf
     values[:, 3] = 0.0
-    return values.astype(np.float32)
+    return (np.round(values * 1024) / 1024).astype(np.float32)
 
 
 def toy_summary(corpus: Corpus, channels: list[Channel], values: np.ndarray) -> Summary:
@@ -205,7 +205,7 @@ def toy_summary(corpus: Corpus, channels: list[Channel], values: np.ndarray) -> 
             "d_model": 16,
             "adapter": {"rank": 3, "alpha": 16, "use_rslora": True},
             "path": "/home/somebody/models/toy",
-            "versions": {"torch": "none"},
+            "versions": {"featurebook": "toy", "torch": "none"},
             "keys": {"corpus": "0" * 32},
         },
         settings={"k": K, "context": CONTEXT, "bands": BANDS, "seed": 0},
@@ -237,8 +237,8 @@ def _statistics(
     n_measured: int,
 ) -> dict[str, np.ndarray]:
     def moment(column: np.ndarray, power: int) -> float:
-        std = column.std()
-        return float(np.mean((column - column.mean()) ** power) / std**power) if std else float("nan")
+        z = (column - column.mean()) / (column.std() or np.nan)
+        return float(np.mean(np.prod([z] * power, axis=0)))
 
     active = [np.abs(column) > channel.threshold for column, channel in zip(columns, channels)]
     return {

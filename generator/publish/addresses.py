@@ -8,6 +8,7 @@ escape is one-to-one and depends on the segment alone, hence stable. ``pathOf`` 
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 from generator.errors import FeaturebookError
 
@@ -18,6 +19,7 @@ _PLAIN = re.compile(r"[A-Za-z0-9._-]")
 _MEANINGFUL = re.compile(r"(\..*|index|readme|con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
 
 
+@lru_cache(maxsize=1 << 16)
 def path_of(identifier: str) -> str:
     """The path of an id, without extension, below ``atlas/`` and below ``shards/``.
 

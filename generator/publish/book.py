@@ -11,7 +11,7 @@ import numpy as np
 from generator.blocks import Channel, Corpus
 from generator.config import RunConfig
 from generator.errors import FeaturebookError, nearest
-from generator.publish.tokens import StringTable, TokenTexts, without_surrogates
+from generator.publish.tokens import StringTable, TokenTexts, plain
 from generator.summaries import Summary
 
 SCHEMA = 1
@@ -19,6 +19,10 @@ SCHEMA = 1
 
 STEPS = 1000
 """Quantised activations run from −STEPS to STEPS over the measured range of a channel."""
+
+
+LONGEST_NAME = 200
+"""Characters of a document's name."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +75,8 @@ class Book:
 
     @cached_property
     def doc_names(self) -> list[str]:
-        """Names of all documents, fit for JSON."""
-        return [without_surrogates(name) for name in self.corpus.doc_names]
+        """Names of all documents, fit for a label: one line, nothing unseen, not too long."""
+        return [plain(name)[:LONGEST_NAME] for name in self.corpus.doc_names]
 
     @cached_property
     def statistics(self) -> dict[str, list[Any]]:

@@ -5,8 +5,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from generator.artifacts import to_json
 from generator.publish.book import SCHEMA, Book
 from generator.publish.records import quantise, scale_of
+from generator.publish.tokens import plain
+
+LONGEST_METADATA = 300
+"""Characters of a metadata value that a document page shows."""
 
 
 def doc_id(doc: int) -> str:
@@ -30,7 +35,7 @@ def document_shard(book: Book, doc: int) -> dict[str, Any]:
         "id": doc_id(doc),
         "doc": doc,
         "name": book.doc_names[doc],
-        "metadata": corpus.doc_metadata[doc],
+        "metadata": shown_metadata(corpus.doc_metadata[doc]),
         "previous": doc_id(documents[place - 1]) if place else None,
         "next": doc_id(documents[place + 1]) if place + 1 < len(documents) else None,
         "n_tokens": len(token_ids),
@@ -51,6 +56,16 @@ def document_shard(book: Book, doc: int) -> dict[str, Any]:
         ],
         "strongest": _strongest(channel, value, order, scales),
     }
+
+
+def shown_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
+    """What the source said of a document, long texts cut: it may hold the text again, or another like it."""
+    shown: dict[str, Any] = {}
+    for name, value in metadata.items():
+        text = value if isinstance(value, str) else to_json(value).decode().strip()
+        is_short = len(text) <= LONGEST_METADATA
+        shown[plain(name)] = value if is_short else text[: LONGEST_METADATA - 1] + "…"
+    return shown
 
 
 def strongest_here(book: Book, doc: int) -> tuple[list[int], list[float]]:

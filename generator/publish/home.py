@@ -1,6 +1,5 @@
 """The home page's shard: what was studied, the grid of all directions, picked cards, provenance; and site.json."""
 
-import platform
 import re
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -11,19 +10,12 @@ from generator.errors import nearest
 from generator.progress import Progress
 from generator.publish.book import SCHEMA, Book
 from generator.publish.explorer import token_texts
-from generator.publish.layers import MODULE_ORDER, modules_of
-from generator.publish.numbers import significant
+from generator.publish.grid import module_grid
 from generator.publish.records import examples_of, open_record
 from generator.publish.tokens import StringTable, without_surrogates
 
 CARDS = 6
 """Directions shown as cards when the run file picks none."""
-
-GRID_COLUMNS = 64
-"""Most columns of the grid; beyond, a cell stands for the strongest-writing channel of its module."""
-
-GRID_STATISTICS = ("max_write", "max_abs", "density", "std", "skewness", "kurtosis")
-"""What the grid can be coloured by."""
 
 
 def home_shard(book: Book, progress: Progress) -> dict[str, Any]:
@@ -36,7 +28,7 @@ def home_shard(book: Book, progress: Progress) -> dict[str, Any]:
         **site_facts(book),
         "model": model_facts(book),
         "corpus": corpus_facts(book),
-        "grid": _grid(book),
+        "grid": module_grid(book),
         "cards": cards,
         "tokens": strings.strings,
         "special": strings.special,
@@ -77,7 +69,7 @@ def model_facts(book: Book) -> dict[str, Any]:
     return {
         "base": without_paths(book.config.model.base),
         "adapter": without_paths(book.config.model.adapter),
-        **without_paths(book.summary.facts),
+        "facts": without_paths(book.summary.facts),
     }
 
 
@@ -96,16 +88,11 @@ def corpus_facts(book: Book) -> dict[str, Any]:
 def provenance(book: Book) -> dict[str, Any]:
     """How the site was made: enough to make it again."""
     facts = without_paths(book.summary.facts)
-    config = book.config.model_dump(mode="json", exclude={"publish"})
+    config = book.config.model_dump(mode="json", exclude=_WITHOUT_EFFECT)
     return {
         "settings": {**without_paths(config), "summarize": without_paths(book.summary.settings)},
         "seed": book.config.seed,
-        "versions": {
-            "featurebook": _version("featurebook"),
-            "numpy": np.__version__,
-            "python": platform.python_version(),
-            **facts.get("versions", {}),
-        },
+        "versions": {"featurebook": _version("featurebook"), **facts.get("versions", {})},
         "keys": facts.get("keys", {}),
     }
 
@@ -120,6 +107,9 @@ def without_paths(value: Any) -> Any:
         return re.split(r"[/\\]", without_surrogates(value).rstrip("/\\"))[-1]
     return without_surrogates(value) if isinstance(value, str) else value
 
+
+_WITHOUT_EFFECT: Any = {"publish": True, "extract": {"workers", "keep_activations"}}
+"""Settings that do not change the measurements; a site made with other ones has the same bytes."""
 
 _ABSOLUTE = re.compile(r"(~?/|[A-Za-z]:[\\/])[^<>{}|]+$")
 
@@ -171,70 +161,3 @@ def _card(book: Book, index: int, strings: StringTable) -> dict[str, Any]:
         "bottom_tokens": token_texts(book, book.summary.bottom_tokens, index) if channel.is_signed else [],
         "example": examples[0] if examples else None,
     }
-
-
-def _grid(book: Book) -> dict[str, Any]:
-    """Layers × modules; a module of rank r has r columns where there is room."""
-    slots: dict[
-        tuple[str, str, int], dict[int, int]
-    ] = {}  # (collection, module, rank index) -> layer -> channel
-    for layer in book.layers:
-        for collection, module, channels in modules_of(book, layer):
-            for index in channels:
-                key = (collection, module, book.summary.channels[index].rank_index)
-                slots.setdefault(key, {})[layer] = index
-    is_folded = len(slots) > GRID_COLUMNS
-    if is_folded:
-        slots = _folded(book, slots)
-    keys = sorted(slots, key=lambda key: (_order(slots, key[1]), key[2]))
-    cells = [[slots[key].get(layer) for key in keys] for layer in book.layers]
-    channels = book.summary.channels
-    return {
-        "layers": list(book.layers),
-        "modules": [_column_name(slots, key) for key in keys],
-        "is_folded": is_folded,
-        "cells": [[None if i is None else channels[i].id for i in row] for row in cells],
-        "top_tokens": [
-            [None if i is None else token_texts(book, book.summary.top_tokens, i, 3) for i in row]
-            for row in cells
-        ],
-        "statistics": {
-            name: [[None if i is None else _grid_number(book, name, i) for i in row] for row in cells]
-            for name in GRID_STATISTICS
-        },
-    }
-
-
-def _folded(
-    book: Book, slots: dict[tuple[str, str, int], dict[int, int]]
-) -> dict[tuple[str, str, int], dict[int, int]]:
-    """One column per module: of its channels in a layer, the one that writes most."""
-    folded: dict[tuple[str, str, int], dict[int, int]] = {}
-    for (collection, module, _), by_layer in slots.items():
-        column = folded.setdefault((collection, module, 0), {})
-        for layer, index in by_layer.items():
-            if layer not in column or (book.max_write(index) or 0) > (book.max_write(column[layer]) or 0):
-                column[layer] = index
-    return folded
-
-
-def _order(slots: dict[tuple[str, str, int], dict[int, int]], module: str) -> int:
-    last = module.rsplit(".", 1)[-1]
-    if last in MODULE_ORDER:
-        return MODULE_ORDER.index(last)
-    return len(MODULE_ORDER) + list(dict.fromkeys(key[1] for key in slots)).index(module)
-
-
-def _column_name(slots: dict[tuple[str, str, int], dict[int, int]], key: tuple[str, str, int]) -> str:
-    collection, module, rank_index = key
-    has_ranks = sum(other[:2] == key[:2] for other in slots) > 1
-    several = len({other[0] for other in slots}) > 1
-    return (f"{collection} " if several else "") + module + (f"/r{rank_index}" if has_ranks else "")
-
-
-def _grid_number(book: Book, name: str, index: int) -> float | None:
-    if name == "max_write":
-        return significant(book.max_write(index))
-    if name == "max_abs":
-        return significant(book.largest(index))
-    return significant(book.statistics["share_active" if name == "density" else name][index])

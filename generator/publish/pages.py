@@ -15,13 +15,9 @@ from generator.publish.explorer import token_texts
 from generator.publish.layers import layer_id, modules_of
 from generator.publish.numbers import count, percent, three_digits
 from generator.publish.records import basis_sentence, link_to, stats_of
-from generator.publish.tokens import without_surrogates
+from generator.publish.tokens import plain, without_surrogates
 
 _NOT_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
-_UNSEEN = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]"
-)
-_MARKS = {"\n": "↵", "\r": "↵", "\t": "→"}
 
 LONGEST_TOKEN = 24
 """Characters of a token in a title or description."""
@@ -41,11 +37,6 @@ def front_matter(values: dict[str, Any]) -> bytes:
 def _yaml_value(value: Any) -> str:
     text = without_surrogates(json.dumps(value, ensure_ascii=False, allow_nan=False, sort_keys=True))
     return _NOT_YAML.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
-
-
-def plain(text: str) -> str:
-    """Text for a title or description: no controls, bidi marks or zero-width characters, which could disguise it."""
-    return _UNSEEN.sub(lambda match: _MARKS.get(match[0], ""), without_surrogates(text))
 
 
 def quoted(token: str) -> str:
@@ -114,10 +105,10 @@ def channel_description(book: Book, index: int, top: list[str], bottom: list[str
     """What a chat shows when a link to the page is pasted."""
     stats = shown_stats(book, index)
     parts = []
-    if top:
-        parts.append(f"Highest on {', '.join(map(quoted, top))}.")
-    if bottom:
-        parts.append(f"Lowest on {', '.join(map(quoted, bottom))}.")
+    for word, tokens in (("Highest", top), ("Lowest", bottom)):
+        shown = dict.fromkeys(quoted(token) for token in tokens if plain(token))
+        if shown:
+            parts.append(f"{word} on {', '.join(shown)}.")
     parts.append(
         f"Range {stats['min']} to {stats['max']}, active at {stats['density']} of {stats['n_tokens']} tokens."
     )
@@ -174,7 +165,7 @@ def document_entry(book: Book, doc: int) -> dict[str, Any]:
     return {
         "id": doc_id(doc),
         "path": page_url(doc_id(doc)),
-        "name": plain(book.doc_names[doc])[:200],
+        "name": book.doc_names[doc],
         "kind": plain(kind) if isinstance(kind, str) else "",
         "n_tokens": tokens.stop - tokens.start,
         "strongest": [link_to(book.summary.channels[i].id) for i in order if i in book.published_set][:5],

@@ -63,7 +63,7 @@ def scale_of(book: Book, index: int) -> float:
     return largest / STEPS
 
 
-def _windows(book: Book, index: int) -> Float[np.ndarray, " value"]:
+def _windows(book: Book, index: int) -> Float[np.ndarray, " token"]:
     rows = book.summary.examples.of(index)
     return book.summary.example_values[_spread(rows["values_at"], rows["length"])]
 
@@ -75,6 +75,7 @@ def stats_of(book: Book, index: int) -> dict[str, Any]:
     return {
         **{name: book.statistics[name][index] for name in STATS},
         "density": book.statistics["share_active"][index],
+        "share_documents": _share(book.statistics["n_documents"][index], book.corpus.n_docs),
         "threshold": summary.channels[index].threshold,
         "quantiles": {f"{level:g}": q for level, q in zip(summary.quantile_levels.tolist(), quantiles)},
     }
@@ -89,7 +90,7 @@ def histogram_of(book: Book, index: int) -> dict[str, list[Any]]:
     return {"edges": [(first + i) * step for i in range(len(counts) + 1)], "counts": counts}
 
 
-def quantise(values: Float[np.ndarray, " value"], scale: float) -> np.ndarray | list[int | None]:
+def quantise(values: Float[np.ndarray, "*axes"], scale: float) -> np.ndarray | list[int | None]:
     """Integers such that ``integer × scale`` is within scale / 2 of the activation; None where not finite."""
     unit = scale or 1.0
     is_finite = np.isfinite(values)
@@ -143,7 +144,7 @@ def examples_of(
     ]
 
 
-def _spread(starts: Int[np.ndarray, " row"], lengths: Int[np.ndarray, " row"]) -> Int[np.ndarray, " value"]:
+def _spread(starts: Int[np.ndarray, " k"], lengths: Int[np.ndarray, " k"]) -> Int[np.ndarray, " token"]:
     """The indices of all windows one after another: start, start + 1, … of each row."""
     lengths = lengths.astype(np.int64)
     offsets = np.cumsum(lengths) - lengths
@@ -160,14 +161,18 @@ def groups_of(book: Book, index: int) -> list[dict[str, Any]]:
         "top": (round((stats["share_positive"] or 0.0) * n), 0.0, stats["max"]),
         "bottom": (round((stats["share_negative"] or 0.0) * n), stats["min"], 0.0),
         "random": (n, stats["min"], stats["max"]),
-        **{name: row for name, row in zip(band_names, zip(bands["count"], bands["low"], bands["high"]))},
+        **dict(zip(band_names, zip(bands["count"], bands["low"], bands["high"]))),
     }
     return [
-        {"group": group, "count": count, "share": count / n if n else None, "low": low, "high": high}
+        {"group": group, "count": count, "share": _share(count, n), "low": low, "high": high}
         for group in book.summary.groups
         for count, low, high in [named[group]]
         if group != "bottom" or book.summary.channels[index].is_signed
     ]
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
 
 
 def link_to(identifier: str | None) -> dict[str, str] | None:

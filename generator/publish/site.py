@@ -70,8 +70,7 @@ def publish(
     selected_panels(config.publish.panels)
     entries = list(_entries(book, progress))
     check_distinct(entry.id for entry in entries)
-    known = {entry.id for entry in entries} | {channel.id for channel in summary.channels}
-    notes = read_notes(notes_folder, known, progress)
+    notes = read_notes(notes_folder, _may_have_note(book, entries), progress)
     shards_before = _begin(shards, MANIFEST, [shard_path(e.id) for e in entries if e.shard])
     pages_before = _begin(docs, f"atlas/{MANIFEST}", [page_path(e.id) for e in entries if e.page])
     sizes = {"shard_bytes": 0, "page_bytes": 0}
@@ -113,6 +112,13 @@ def _entries(book: Book, progress: Progress) -> Iterator[Entry]:
     yield Entry("layers", None, partial(pages.layers_page, book))
     yield Entry("documents", None, partial(pages.documents_page, book))
     yield Entry("home", partial(home_shard, book, progress), None)
+
+
+def _may_have_note(book: Book, entries: list[Entry]) -> set[str]:
+    """Ids of pages, and of channels and layers that are not published this time: their notes wait."""
+    channels = book.summary.channels
+    layers = {layer_id(channel.layer) for channel in channels if channel.layer >= 0}
+    return {entry.id for entry in entries if entry.page} | {channel.id for channel in channels} | layers
 
 
 def _channel_shard(book: Book, index: int) -> dict[str, Any]:
