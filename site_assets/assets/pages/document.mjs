@@ -48,7 +48,7 @@ class Reader {
     this.values = new Map()
     this.token = -1
     this.chosenList = h("ol", { class: "fb-chosen", "aria-label": "Channels drawn in the text" })
-    this.filter = h("input", { type: "search", name: "channel", autocomplete: "off", placeholder: "Filter by id", "aria-label": "Filter the channels by id" })
+    this.filter = h("input", { type: "search", class: "fb-input", name: "channel", autocomplete: "off", placeholder: "Filter by id", "aria-label": "Filter the channels by id" })
     this.offers = h("ul", { class: "fb-offers" })
     this.offersCount = h("p", { class: "fb-hint", role: "status" })
     this.panel = h("section", { class: "fb-firing", "aria-label": "What fires at the token" })
@@ -204,7 +204,7 @@ class Reader {
     const place = this.chosen.indexOf(channel)
     const name = readableId(this.shard.channels[channel].id)
     const button = h("button", {
-      type: "button", class: `fb-switch${place < 0 ? "" : ` fb-switch--${place}`}`, "data-channel": channel,
+      type: "button", class: `fb-draw${place < 0 ? "" : ` fb-draw--${place}`}`, "data-channel": channel,
       "aria-pressed": String(place >= 0), "aria-label": `Draw ${name} in the text`, title: place < 0 ? "Draw in the text" : "Take out of the text",
     })
     button.addEventListener("click", () => {

@@ -5,7 +5,7 @@ import { count } from "../numbers.mjs"
 /** @param {HTMLElement} element */
 export function mount(element) {
   const rows = Array.from(element.querySelectorAll("li"), (row) => ({ row, text: (row.textContent ?? "").toLowerCase() }))
-  const box = h("input", { type: "search", name: "q", placeholder: "name, kind or direction", autocomplete: "off" })
+  const box = h("input", { type: "search", class: "fb-input", name: "q", placeholder: "name, kind or direction", autocomplete: "off" })
   const status = h("p", { class: "fb-count", role: "status" })
   const narrow = () => {
     const words = box.value.toLowerCase().split(/\s+/).filter(Boolean)

@@ -156,7 +156,7 @@ function filterForm(columns) {
     h("label", { class: "fb-filter-text" },
       h("span", {}, "Id or token"),
       h("input", {
-        type: "search", name: "q", autocomplete: "off", spellcheck: "false",
+        type: "search", class: "fb-input", name: "q", autocomplete: "off", spellcheck: "false",
         placeholder: "gate_proj, wait, \" Wait\" for an exact token",
       })),
     h("details", { class: "fb-filters-more", open: !matchMedia("(max-width: 44.9375em)").matches },
@@ -185,7 +185,7 @@ function choices(name, title, values) {
 function rangeField(name, title, step) {
   /** @param {string} end @param {string} word */
   const input = (end, word) => h("input", {
-    type: "number", name, step, min: "0", "data-end": end, "aria-label": `${title}, ${word}`, placeholder: word,
+    type: "number", class: "fb-input", name, step, min: "0", "data-end": end, "aria-label": `${title}, ${word}`, placeholder: word,
   })
   return h("fieldset", { class: "fb-range" }, h("legend", {}, title), input("low", "from"), input("high", "to"))
 }

@@ -95,13 +95,13 @@ function facts({ model, corpus, collections, n_channels, n_layers, n_documents }
     ["Text", corpus.source, `${plural(corpus.n_documents, "document")}, ${count(corpus.n_tokens)} tokens (${count(corpus.n_measured)} measured)`],
     ["Pages", `${plural(n_channels, "direction")}, ${plural(n_layers, "layer")}, ${plural(n_documents, "document")}`, collections.length > 1 && kinds],
   ]
-  return h("dl", { class: "fb-facts" }, ...rows.map(([name, value, more]) =>
+  return h("dl", { class: "fb-home-facts" }, ...rows.map(([name, value, more]) =>
     h("div", {}, h("dt", {}, name), h("dd", {}, h("bdi", {}, value), more && h("small", {}, more)))))
 }
 
 /** A box that goes to the explorer. @param {Context} context */
 function finder(context) {
-  const box = h("input", { type: "search", name: "q", autocomplete: "off", spellcheck: "false", placeholder: "a module, a layer’s id, a token" })
+  const box = h("input", { type: "search", class: "fb-input", name: "q", autocomplete: "off", spellcheck: "false", placeholder: "a module, a layer’s id, a token" })
   const form = h("form", { class: "fb-finder", role: "search", "aria-label": "Find a direction" },
     h("label", { class: "fb-filter-text" }, h("span", {}, "Find a direction"), box), h("button", { class: "fb-button" }, "Search"))
   form.addEventListener("submit", (event) => {
@@ -124,9 +124,9 @@ class Overview {
     const known = Object.keys(STATISTICS).filter((name) => name in grid.statistics)
     this.statistic = known[0]
     this.isByRank = false
-    this.legend = h("span", { class: "fb-grid-legend" })
-    this.bands = h("div", { class: "fb-grid-bands" })
-    this.choice = h("select", { name: "statistic" }, ...known.map((name) => h("option", { value: name }, STATISTICS[name].label)))
+    this.legend = h("span", { class: "fb-legend fb-overview__legend" })
+    this.bands = h("div", { class: "fb-overview__bands" })
+    this.choice = h("select", { class: "fb-input", name: "statistic" }, ...known.map((name) => h("option", { value: name }, STATISTICS[name].label)))
     this.rank = h("input", { type: "checkbox", name: "rank" })
     this.rankLabel = h("label", { class: "fb-check" }, this.rank, " by rank")
     this.width = 0
@@ -159,9 +159,9 @@ class Overview {
     this.layout = layout
     this.links.clear()
     this.bands.replaceChildren(...bands.map(([first, stop]) =>
-      h("table", { class: `fb-grid${cell >= WIDE_CELL ? " fb-grid--wide" : ""}` },
+      h("table", { class: `fb-cells${cell >= WIDE_CELL ? " fb-cells--wide" : ""}` },
         h("caption", { class: "fb-hidden" }, `Layers ${layers[first]} to ${layers[stop - 1]}`),
-        h("thead", {}, h("tr", {}, h("th", { scope: "col", class: "fb-grid__corner" }, "Layer"),
+        h("thead", {}, h("tr", {}, h("th", { scope: "col", class: "fb-cells__corner" }, "Layer"),
           ...layers.slice(first, stop).map((layer) => h("th", { scope: "col" }, h("a", { href: this.context.linkTo(`layer/${layer}`), "aria-label": `Layer ${layer}` }, layer))))),
         h("tbody", {}, ...modules.map((module, column) =>
           h("tr", {}, h("th", { scope: "row" }, module),
@@ -178,7 +178,7 @@ class Overview {
    */
   cell(row, column, isWide) {
     const id = this.grid.cells[row][column]
-    if (id === null) return h("td", { class: "fb-grid__none" })
+    if (id === null) return h("td", { class: "fb-cells__none" })
     const token = this.grid.top_tokens[row][column]?.[0]
     const link = h("a", { href: this.context.linkTo(id), tabindex: "-1", "data-cell": `${row} ${column}`, "aria-label": readableId(id) },
       isWide && token !== undefined && h("bdi", { translate: "no" }, visible(token)))

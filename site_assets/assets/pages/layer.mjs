@@ -66,7 +66,7 @@ export function mount(element, shard, context) {
 function band(title, modules, shard, context) {
   if (!modules.length) return []
   const columns = modules.map((module) => moduleColumn(module, shard, context))
-  return [h("section", { class: "fb-band", "aria-label": title }, h("h2", {}, title), h("div", { class: "fb-band__columns" }, ...columns))]
+  return [h("section", { class: "fb-layer-band", "aria-label": title }, h("h2", {}, title), h("div", { class: "fb-layer-band__columns" }, ...columns))]
 }
 
 /**
