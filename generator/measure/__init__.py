@@ -1,1 +1,1 @@
-"""Needs torch: the corpus as tokens, the model, its sites, extraction."""
+"""From a model, an adapter and a corpus to activations: the part of Featurebook that needs torch."""

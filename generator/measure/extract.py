@@ -1,0 +1,389 @@
+"""Extraction: activations of every LoRA direction on every token of the corpus, exact and fast (docs/extraction.md)."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import nn
+
+from generator.blocks import Activations, Channel, Corpus, Directions
+from generator.config import RunConfig
+from generator.errors import FeaturebookError
+from generator.measure.batches import Piece
+from generator.measure.engine import Engine, Recorded, relative_distance, sliding_window
+from generator.measure.lora import AdaptedModule, Recorder, install, merge, read_adapted
+from generator.measure.model import LoadedModel, layer_list, load_model
+from generator.measure.names import public_name
+from generator.measure.sites import Layout, choose_modules, find_places, lay_out
+from generator.measure.trace import Call, Trace, record
+from generator.progress import Progress
+
+FLOAT16_MAX = 65504.0
+MERGE_CHECK_DOCUMENTS = 4
+"""Documents on which merged and unmerged values are compared."""
+
+
+@dataclass(frozen=True)
+class ChunkValues:
+    """The activations of one chunk of the corpus."""
+
+    values: Float[np.ndarray, "token channel"]
+    """In the stored dtype. Not finite where the model is not."""
+    is_measured: Bool[np.ndarray, " token"]
+    """The corpus's mask, less positions of outlying norm."""
+
+
+class Extractor:
+    """A model with its adapter, ready to give the activations of any chunk of a corpus."""
+
+    channels: list[Channel]
+    directions: list[Directions]
+    facts: dict[str, Any]
+
+    def __init__(
+        self, engine: Engine, corpus: Corpus, config: RunConfig, layout: Layout, facts: dict[str, Any]
+    ) -> None:
+        """See ``open_extractor``, which makes them."""
+        self._engine, self._corpus, self._config = engine, corpus, config
+        self.channels, self.directions, self.facts = layout.channels, layout.directions, facts
+
+    def chunk(self, chunk: slice) -> ChunkValues:
+        """The activations of a run of whole documents.
+
+        Batches are formed within the chunk, so its values do not depend on other chunks or workers.
+
+        Args:
+            chunk: Global token range at document boundaries, as ``Corpus.chunks`` gives them.
+
+        Raises:
+            FeaturebookError: memory does not suffice for one document; a value does not fit float16.
+        """
+        recorded = self._engine.run(self._pieces(chunk), n_rows=chunk.stop - chunk.start)
+        is_measured = self._corpus.is_measured[chunk].copy()
+        self._exclude_outliers(recorded, self._corpus.doc[chunk], is_measured)
+        return ChunkValues(self._stored(recorded.values, chunk.start), is_measured)
+
+    def _pieces(self, chunk: slice, row: int = 0) -> list[Piece]:
+        starts = self._corpus.pieces[:, 1]
+        first, last = np.searchsorted(starts, [chunk.start, chunk.stop])
+        return [
+            Piece(self._corpus.token_ids[context:stop], start - context, row + start - chunk.start)
+            for context, start, stop in self._corpus.pieces[first:last].tolist()
+        ]
+
+    def _exclude_outliers(
+        self, recorded: Recorded, doc: Int[np.ndarray, " token"], is_measured: Bool[np.ndarray, " token"]
+    ) -> None:
+        """Takes away, in place, positions whose norm exceeds a multiple of their document's median norm."""
+        limit = self._config.extract.exclude_outliers
+        if limit is None or recorded.norms is None or not len(doc):
+            return
+        bounds = [0, *(np.flatnonzero(np.diff(doc)) + 1).tolist(), len(doc)]
+        for start, stop in zip(bounds, bounds[1:]):
+            norms = recorded.norms[start:stop]
+            is_measured[start:stop] &= ~(norms > limit * np.median(norms))
+
+    def _stored(self, values: Float[np.ndarray, "token channel"], start: int) -> Float[np.ndarray, "token channel"]:
+        if self._config.extract.dtype == "float32":
+            return values
+        too_large = np.isfinite(values) & (np.abs(values) > FLOAT16_MAX)
+        if too_large.any():
+            token, channel = (int(i) for i in np.argwhere(too_large)[0])
+            where = self._corpus.doc_names[int(self._corpus.doc[start + token])]
+            raise FeaturebookError(
+                f"Channel {self.channels[channel].id} has the activation {values[token, channel]:.4g} in document {where!r}, beyond "
+                "what float16 holds (65504). Set extract.dtype = \"float32\"."
+            )
+        return values.astype(np.float16)
+
+    def calibrate(self) -> None:
+        """Fills ``reference_rms`` and ``threshold`` from a fixed sample of documents, chosen by hash."""
+        squares = np.zeros(len(self.channels))
+        counts = np.zeros(len(self.channels), np.int64)
+        for doc in calibration_documents(self._corpus.n_docs, self._config.extract.calibration_documents, self._config.seed):
+            part = self.chunk(self._corpus.tokens_of(doc))
+            values = part.values[part.is_measured].astype(np.float64)
+            is_finite = np.isfinite(values)
+            squares += (np.where(is_finite, values, 0) ** 2).sum(0)
+            counts += is_finite.sum(0)
+        rms = np.sqrt(squares / np.maximum(counts, 1))
+        self.set_references(np.where(rms > 0, rms, 1.0))
+
+    def set_references(self, reference_rms: Float[np.ndarray, " channel"]) -> None:
+        """Sets the unit of every channel (a worker gets it from the process that calibrated)."""
+        threshold = self._config.summarize.threshold
+        self.channels = [
+            replace(channel, reference_rms=float(rms), threshold=threshold * float(rms))
+            for channel, rms in zip(self.channels, reference_rms)
+        ]
+
+
+def calibration_documents(n_docs: int, wanted: int, seed: int) -> list[int]:
+    """The documents with the lowest hash of (seed, document), in corpus order.
+
+    The hash is SplitMix64's finaliser (Steele, Lea & Flood, OOPSLA 2014) of ``seed · 2³² + document``.
+    """
+    keys = np.array([mix64((seed << 32) + doc) for doc in range(n_docs)], np.uint64)
+    return sorted(np.argsort(keys, kind="stable")[:wanted].tolist())
+
+
+def mix64(x: int) -> int:
+    """SplitMix64: one 64-bit integer to another, each bit depending on all."""
+    mask = (1 << 64) - 1
+    x = (x + 0x9E3779B97F4A7C15) & mask
+    x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & mask
+    x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & mask
+    return x ^ (x >> 31)
+
+
+def open_extractor(
+    config: RunConfig,
+    corpus: Corpus,
+    progress: Progress,
+    device: str | None = None,
+    *,
+    reference_rms: Float[np.ndarray, " channel"] | None = None,
+) -> Extractor:
+    """Loads model and adapter, finds the sites, proves the batch layout, calibrates.
+
+    Args:
+        config: The run.
+        corpus: Its corpus.
+        progress: Gets notes: the layout chosen, what merging changed, what is not measured.
+        device: Overrules the run file, for a worker that has a GPU of its own.
+        reference_rms: The calibration of another process, to skip our own.
+
+    Raises:
+        FeaturebookError: any of what can be wrong with a model, an adapter or the choice of modules.
+    """
+    loaded = load_model(config.model, progress, device=device, seed=config.seed)
+    model, layers = loaded.model, layer_list(loaded.model)
+    modules = read_adapted(model, loaded.adapter_name, config.extract.basis)
+    recorder = Recorder()
+    layout, uses_head = _find_layout(config, corpus, loaded, modules, layers, recorder)
+    for note in layout.notes:
+        progress.note(note)
+    install(layout.sites)
+    engine = Engine(
+        model,
+        sites=layout.sites,
+        recorder=recorder,
+        n_channels=len(layout.channels),
+        device=loaded.device,
+        batch_tokens=config.extract.batch_tokens,
+        middle=_middle_layer(model, layers) if config.extract.exclude_outliers is not None else None,
+        uses_head=uses_head,
+        progress=progress,
+    )
+    longest = int((corpus.pieces[:, 2] - corpus.pieces[:, 0]).max())
+    packing = engine.prove_layout(
+        _probe_pieces(corpus), config.extract.packing, window=sliding_window(model.config), longest=longest
+    )
+    facts = _facts(config, loaded, modules, layout, layers) | {"packing": engine.layout, "packing_reason": packing}
+    extractor = Extractor(engine, corpus, config, layout, facts)
+    if config.extract.merge:
+        _merge(extractor, layout, model, progress)
+    if reference_rms is None:
+        extractor.calibrate()
+    else:
+        extractor.set_references(reference_rms)
+    return extractor
+
+
+def _find_layout(
+    config: RunConfig,
+    corpus: Corpus,
+    loaded: LoadedModel,
+    modules: list[AdaptedModule],
+    layers: str | None,
+    recorder: Recorder,
+) -> tuple[Layout, bool]:
+    """Traces the body, or the whole model when the adapter reaches outside of the body."""
+    model = loaded.model
+    inside = {f"{module.name}." for module in modules}
+    names = [n for n, _ in model.named_modules() if n and not any(n.startswith(prefix) for prefix in inside)]
+    places = find_places([module.name for module in modules], names, layers)
+    is_chosen = choose_modules(places, config.extract.modules)
+    body = getattr(model, "base_model", model)
+    uses_head = not {id(m.layer) for m in modules} <= {id(m) for m in body.modules()}
+    trace, layer_calls = _trace(model, model if uses_head else body, corpus, loaded.device, inside, layers)
+    layout = lay_out(
+        modules,
+        places,
+        is_chosen,
+        trace,
+        layer_calls,
+        collection=config.collection,
+        layers=layers,
+        recorder=recorder,
+    )
+    return layout, uses_head
+
+
+def _trace(
+    model: nn.Module, runs: nn.Module, corpus: Corpus, device: torch.device, inside: set[str], layers: str | None
+) -> tuple[Trace, list[Call]]:
+    """Records two documents of seven tokens (numbers that are no width of a model)."""
+    ids = np.resize(corpus.token_ids[: 2 * 7], (2, 7)).astype(np.int64)
+    inputs = torch.from_numpy(ids).to(device)
+
+    def skip(name: str) -> bool:
+        return any(name.startswith(prefix) for prefix in inside)
+
+    import inspect
+
+    options = {"use_cache": False} if "use_cache" in inspect.signature(runs.forward).parameters else {}
+    trace = record(model, lambda: runs(input_ids=inputs, **options), inputs.numel(), skip=skip)
+    numbered = dict(model.get_submodule(layers).named_children()) if layers else {}
+    layer_calls = [call for layer in numbered.values() for call in trace.calls_of(layer)]
+    return trace, layer_calls
+
+
+def _middle_layer(model: nn.Module, layers: str | None) -> nn.Module:
+    if layers is None:
+        raise FeaturebookError("extract.exclude_outliers needs a model with numbered layers. Remove it.")
+    numbered = list(model.get_submodule(layers).children())
+    return numbered[len(numbered) // 2]
+
+
+def _probe_pieces(corpus: Corpus) -> list[Piece]:
+    """Six short documents of the corpus's own tokens, two of them of equal length."""
+    lengths, pieces, row = (11, 3, 7, 7, 1, 16), [], 0
+    spread = np.resize(corpus.token_ids[:: max(1, corpus.n_tokens // sum(lengths))], sum(lengths))
+    for length in lengths:
+        pieces.append(Piece(spread[row : row + length], 0, row))
+        row += length
+    return pieces
+
+
+def _merge(extractor: Extractor, layout: Layout, model: nn.Module, progress: Progress) -> None:
+    """Merges the adapter into the weights and measures what that changed."""
+    corpus, config = extractor._corpus, extractor._config
+    docs = calibration_documents(corpus.n_docs, MERGE_CHECK_DOCUMENTS, config.seed)
+    before = [extractor.chunk(corpus.tokens_of(doc)).values for doc in docs]
+    merge(layout.sites, model)
+    after = [extractor.chunk(corpus.tokens_of(doc)).values for doc in docs]
+    difference = relative_distance(np.concatenate(after), np.concatenate(before))
+    progress.note(
+        f"merged weights: activations differ from the unmerged pass by at most {difference:.2g} of a channel's norm "
+        f"({len(docs)} documents)"
+    )
+    extractor.facts |= {"method": "merged", "merge_difference": float(f"{difference:.3g}")}
+
+
+def _facts(
+    config: RunConfig, loaded: LoadedModel, modules: Sequence[AdaptedModule], layout: Layout, layers: str | None
+) -> dict[str, Any]:
+    """What the pages say about the model and the adapter. No paths, no times."""
+    text = loaded.model.config.get_text_config()  # type: ignore[union-attr]
+    adapter = loaded.blueprint.adapter.config
+    kind = "DoRA" if adapter.get("use_dora") else "rsLoRA" if adapter.get("use_rslora") else "LoRA"
+    return {
+        "model": public_name(config.model.base),
+        "architecture": type(loaded.model).__name__,
+        "model_type": text.model_type,
+        "n_layers": len(loaded.model.get_submodule(layers)) if layers else 0,  # type: ignore[arg-type]
+        "hidden_size": getattr(text, "hidden_size", None),
+        "n_parameters": loaded.blueprint.n_parameters,
+        "dtype": str(loaded.dtype).removeprefix("torch."),
+        "device": loaded.device.type,
+        "adapter": public_name(config.model.adapter),
+        "adapter_type": kind,
+        "adapter_name": loaded.adapter_name,
+        "ranks": sorted({module.rank for module in modules}),
+        "alpha": adapter.get("lora_alpha"),
+        "scalings": sorted({round(module.scaling, 6) for module in modules}),
+        "targets": list(dict.fromkeys(channel.module for channel in layout.channels)),
+        "n_adapted_modules": len(modules),
+        "n_channels": len(layout.channels),
+        "basis": sorted({channel.basis for channel in layout.channels}),
+        "method": "exact",
+        "stored_dtype": config.extract.dtype,
+        "versions": {name: version(name) for name in ("torch", "transformers", "peft")},
+    }
+
+
+def extract(
+    config: RunConfig, corpus: Corpus, activations: Activations, key: str, progress: Progress
+) -> dict[str, Any]:
+    """Writes ``channels.h5`` and every chunk that is not there yet.
+
+    A killed run leaves the chunks that it finished; the same call goes on with the others. Files of other keys are
+    removed.
+
+    Args:
+        config: The run; ``extract.workers`` processes share the chunks.
+        corpus: Its corpus.
+        activations: Where to write.
+        key: The content key of this stage; a chunk of another key counts as missing.
+        progress: Advances by tokens.
+
+    Returns:
+        Facts for the manifest.
+
+    Raises:
+        FeaturebookError: see ``open_extractor``; also a worker that died, or a full disk.
+    """
+    activations.folder.mkdir(parents=True, exist_ok=True)
+    chunks = corpus.chunks(config.extract.chunk_tokens)
+    remove_stale(activations, chunks, key)
+    missing = [chunk for chunk in chunks if not activations.has_chunk(chunk, key=key)]
+    for chunk in chunks:
+        if chunk not in missing:
+            progress.advance(chunk.stop - chunk.start)
+    n_workers = min(config.extract.workers, max(1, len(missing)))
+    device = "cuda:0" if n_workers > 1 and _one_gpu_each(config, n_workers) else None
+    extractor = open_extractor(config, corpus, progress, device)
+    activations.save_channels(extractor.channels, extractor.directions, extractor.facts)
+    if n_workers > 1:
+        from generator.measure.workers import share
+
+        share(config, corpus, activations, key, missing, extractor, n_workers, progress)
+    else:
+        for chunk in missing:
+            write_chunk(extractor, activations, chunk, key)
+            progress.advance(chunk.stop - chunk.start)
+    return extractor.facts | {"n_chunks": len(chunks), "n_chunks_resumed": len(chunks) - len(missing)}
+
+
+def write_chunk(extractor: Extractor, activations: Activations, chunk: slice, key: str) -> None:
+    """Computes and writes one chunk."""
+    part = extractor.chunk(chunk)
+    activations.write_chunk(chunk, part.values, part.is_measured, key=key)
+
+
+def _one_gpu_each(config: RunConfig, n_workers: int) -> bool:
+    """Whether the workers get a GPU each; the device of the run file wins when it names one."""
+    wanted = config.model.device
+    return wanted in ("auto", "cuda") and torch.cuda.is_available() and torch.cuda.device_count() >= n_workers
+
+
+def remove_stale(activations: Activations, chunks: Sequence[slice], key: str) -> None:
+    """Removes chunk files of other keys or other bounds, and what a killed run left half written."""
+    wanted = {activations.chunk_path(chunk): chunk for chunk in chunks}
+    for path in sorted(Path(activations.folder).glob("tokens-*.h5")):
+        if path not in wanted or not activations.has_chunk(wanted[path], key=key):
+            path.unlink()
+    for path in Path(activations.folder).glob(".*.tmp"):
+        if not _is_running(path):
+            path.unlink(missing_ok=True)
+
+
+def _is_running(temporary: Path) -> bool:
+    """Whether the process that writes a temporary file (its number is in the name) is still there."""
+    number = temporary.name.split(".")[-2]
+    if not number.isdigit():
+        return False
+    try:
+        os.kill(int(number), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return int(number) != os.getpid()
