@@ -1,4 +1,5 @@
 """English-like prose from small grammars: descriptions, tales, dialogues, notices, recipes, facts."""
+# ruff: noqa: SIM905  # word lists are easier to read and to extend as one string
 
 from collections.abc import Callable
 from random import Random
@@ -14,7 +15,9 @@ NOUNS = (
     "train wall field shadow mirror engine map violin orchard ladder"
 ).split()
 ANIMALS = "cat dog heron fox horse owl crow otter goat hare sparrow turtle".split()
-VERBS = "watched crossed painted repaired remembered followed found left described carried drew missed".split()
+VERBS = (
+    "watched crossed painted repaired remembered followed found left described carried drew missed".split()
+)
 WEATHER = (
     "rain fell all morning",
     "a cold wind came from the north",
@@ -179,7 +182,13 @@ def table(rng: Random) -> str:
     style = rng.choice(("markdown", "tab", "comma"))
     rows = [("name", "town", "goods", "count", "price")]
     rows += [
-        (rng.choice(NAMES), rng.choice(TOWNS), rng.choice(GOODS), str(rng.randint(1, 99)), f"{rng.randint(1, 40)}.50")
+        (
+            rng.choice(NAMES),
+            rng.choice(TOWNS),
+            rng.choice(GOODS),
+            str(rng.randint(1, 99)),
+            f"{rng.randint(1, 40)}.50",
+        )
         for _ in range(rng.randint(5, 12))
     ]
     if style == "markdown":

@@ -4,6 +4,7 @@ Runs on one CPU core, with fixed seeds and a fixed order of everything, so the s
 peft and tokenizers on the same kind of processor give the same weights.
 """
 
+import json
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -19,7 +20,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, proce
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
-from generator.artifacts import to_json
+from generator.artifacts import read_json, to_json
 from generator.demo.corpus import (
     ADAPTER_SHARES,
     BASE_SHARES,
@@ -111,10 +112,10 @@ def make(out: Path, recipe: Recipe, log: Log = print) -> dict[str, Any]:
     tokenizer = train_tokenizer(base_texts + traces, recipe.vocabulary)
     base = train_base(tokenizer, base_texts, recipe, log)
     save_base(base, tokenizer, out / "base")
-    losses = {"base": held_out_losses(base, tokenizer)}
+    losses = {"base": held_out_losses(base, tokenizer, recipe.context)}
     adapted = train_adapter(base, tokenizer, traces, recipe, log)
     save_adapter(adapted, out / "adapter")
-    losses["adapted"] = held_out_losses(adapted, tokenizer)
+    losses["adapted"] = held_out_losses(adapted, tokenizer, recipe.context)
 
     report = {
         "losses": losses,
@@ -257,13 +258,13 @@ def pack(tokenizer: PreTrainedTokenizerFast, texts: list[str], length: int) -> I
 def next_token_losses(model: nn.Module, batch: Int[Tensor, "doc token"]) -> Float[Tensor, "doc token"]:
     """Cross-entropy in nats of every token but the first of each row."""
     logits = model(input_ids=batch).logits[:, :-1]
-    return nn.functional.cross_entropy(logits.transpose(1, 2), batch[:, 1:], reduction="none")
+    losses = nn.functional.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten(), reduction="none")
+    return losses.view(len(batch), -1)
 
 
 @torch.no_grad()
-def held_out_losses(model: nn.Module, tokenizer: PreTrainedTokenizerFast) -> dict[str, float]:
+def held_out_losses(model: nn.Module, tokenizer: PreTrainedTokenizerFast, context: int) -> dict[str, float]:
     """Mean loss in nats per token, by kind of document of the published corpus; each is read up to the context."""
-    context = model.config.max_position_embeddings
     found: dict[str, list[Tensor]] = {}
     for document in published():
         ids = torch.tensor([tokenizer(document.text)["input_ids"][:context]])
@@ -280,17 +281,21 @@ def round_to_bfloat16(model: nn.Module) -> None:
 
 def save_base(model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
     """Writes the base model in bfloat16, with its tokenizer."""
-    model.to(torch.bfloat16).save_pretrained(folder)
-    model.to(torch.float32)
+    nn.Module.to(model, torch.bfloat16).save_pretrained(folder)
+    nn.Module.to(model, torch.float32)
     tokenizer.save_pretrained(folder)
 
 
 def save_adapter(model: PeftModel, folder: Path) -> None:
     """Writes the adapter in bfloat16. It names its base by a path relative to the repository."""
     model.peft_config["default"].base_model_name_or_path = "generator/demo/base"
-    model.to(torch.bfloat16).save_pretrained(folder)
-    model.to(torch.float32)
+    nn.Module.to(model, torch.bfloat16).save_pretrained(str(folder), save_embedding_layers=False)
+    nn.Module.to(model, torch.float32)
     (folder / "README.md").unlink(missing_ok=True)  # peft's unfilled form
+    path = folder / "adapter_config.json"
+    written = read_json(path)
+    written["target_modules"].sort()  # a set in peft, so its order differs between processes
+    path.write_text(json.dumps(written, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def base_size(model: PeftModel) -> int:

@@ -2,6 +2,7 @@
 
 Every number that a finished trace states is right; a wrong one is always taken back within the same trace.
 """
+# ruff: noqa: SIM905  # word lists are easier to read and to extend as one string
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
