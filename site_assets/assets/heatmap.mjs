@@ -270,7 +270,7 @@ function press(tooltip, container, event) {
   const found = hit(event)
   if (!found || event.ctrlKey || event.metaKey || event.altKey) return
   const action = actionOf(found, event.key)
-  if (!action) return
+  if (action === null) return
   event.preventDefault()
   if (typeof action === "number") focusToken(found.run, action - found.state.from)
   else if (action === "pin") {

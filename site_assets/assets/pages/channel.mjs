@@ -198,7 +198,7 @@ class Examples {
     for (const { show, label } of this.#choices()) segments.append(this.#segment(show, label))
     this.controls.replaceChildren(
       h("div", { class: "fb-toolbar" }, segments, this.legend),
-      h("div", { class: "fb-toolbar fb-toolbar--quiet" }, this.#filter(), ...this.#switches()),
+      h("div", { class: "fb-toolbar fb-toolbar--quiet" }, this.#filter(), this.#menu()),
     )
     this.#mark()
   }
@@ -233,21 +233,33 @@ class Examples {
     return input
   }
 
+  /** How the examples look: rarely changed, hence folded. */
+  #menu() {
+    const help = h("button", { type: "button", class: "fb-button" }, "Keys…")
+    help.addEventListener("click", openHelp)
+    const menu = h(
+      "details",
+      { class: "fb-menu" },
+      h("summary", { class: "fb-button" }, "View"),
+      h("div", { class: "fb-menu__box" }, ...this.#switches(), help),
+    )
+    menu.addEventListener("keydown", (event) => event.key === "Escape" && (menu.open = false))
+    document.addEventListener("pointerdown", ({ target }) => {
+      if (!menu.contains(/** @type {Node} */ (target))) menu.open = false
+    })
+    return menu
+  }
+
   /** @returns {HTMLElement[]} */
   #switches() {
-    const spaces = this.#switch("Show spaces", false, (isOn) => this.list.classList.toggle("fb-show-spaces", isOn))
-    const help = h("button", { type: "button", class: "fb-button", title: "Keys" }, "Keys")
-    help.addEventListener("click", openHelp)
+    const { text, order, colour } = this.view
     return [
-      this.#switch("Whole text", this.view.text === "whole", (isOn) => this.#set({ text: isOn ? "whole" : "compact" })),
-      this.#switch("By document", this.view.order === "document", (isOn) =>
-        this.#set({ order: isOn ? "document" : "value" }),
-      ),
-      this.#switch("Colour by quantile", this.view.colour === "quantile", (isOn) =>
+      this.#switch("Whole text", text === "whole", (isOn) => this.#set({ text: isOn ? "whole" : "compact" })),
+      this.#switch("By document", order === "document", (isOn) => this.#set({ order: isOn ? "document" : "value" })),
+      this.#switch("Colour by quantile", colour === "quantile", (isOn) =>
         this.#set({ colour: isOn ? "quantile" : "linear" }),
       ),
-      spaces,
-      help,
+      this.#switch("Show spaces", false, (isOn) => this.list.classList.toggle("fb-show-spaces", isOn)),
     ]
   }
 

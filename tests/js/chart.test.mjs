@@ -1,0 +1,53 @@
+import "./dom.mjs"
+import assert from "node:assert/strict"
+import { test } from "node:test"
+import { along, barTable, columnChart, cosine, cosineMatrix, histogramChart, logHeights, thumbnailOfCounts } from "../../site_assets/assets/chart.mjs"
+
+test("log heights show a single count beside a million", () => {
+  const [none, one, many] = logHeights([0, 1, 1e6])
+  assert.equal(none, 0)
+  assert.ok(one > 0.04)
+  assert.equal(many, 1)
+})
+
+test("a histogram is a named picture with a zero line and its numbers as a table", () => {
+  const chart = histogramChart({ edges: [-2, -1, 0, 1], counts: [1, 10, 100] }, { title: "Histogram" })
+  const picture = chart.querySelector("svg")
+  assert.equal(picture.getAttribute("role"), "img")
+  assert.equal(picture.querySelector("title").textContent, "Histogram")
+  assert.match(picture.querySelector("desc").textContent, /111 tokens from −2.00 to 1.00/)
+  assert.equal(picture.querySelectorAll(".fb-bar--negative").length, 2)
+  assert.equal(picture.querySelectorAll(".fb-bar--positive").length, 1)
+  assert.equal(Number(picture.querySelector(".fb-zero").getAttribute("x1")), 66.67)
+  assert.deepEqual([...chart.querySelectorAll("tbody tr")].map((row) => row.textContent), ["−2.00−1.001", "−1.00010", "01.00100"])
+})
+
+test("positions along an axis, also a degenerate one", () => {
+  assert.equal(along([-1, 0, 3], 0), 0.25)
+  assert.equal(along([2, 2], 2), 0.5)
+})
+
+test("columns rise and fall from the middle", () => {
+  const chart = columnChart({ names: [0, 1, 2], mean: [2, -1, null], count: [5, 5, 0] }, { title: "By step", axis: "step" })
+  const bars = [...chart.querySelectorAll("rect")].map((bar) => ["y", "height"].map((name) => Number(bar.getAttribute(name))))
+  assert.deepEqual(bars, [[0, 50], [50, 25], [50, 0]])
+})
+
+test("bar tables hold the numbers as text", () => {
+  const table = barTable([{ name: "digit", value: -0.5, note: "12" }], { caption: "c", header: ["kind", "", "mean", "n"], reach: 1 })
+  assert.deepEqual([...table.querySelectorAll("td")].map((cell) => cell.textContent), ["digit", "", "−0.500", "12"])
+  assert.equal(table.querySelector("rect").getAttribute("x"), "25")
+})
+
+test("a cosine matrix colours its cells and writes their values", () => {
+  const matrix = cosineMatrix([{ label: "gate", href: "/g" }, { label: "up" }], [[1, -0.5], [-0.5, 1]], { caption: "c" })
+  const cells = [...matrix.querySelectorAll("tbody td")]
+  assert.deepEqual(cells.map((cell) => cell.textContent), ["1.00", "−0.50", "−0.50", "1.00"])
+  assert.deepEqual(cells.map((cell) => cell.className), ["p16", "n8", "n8", "p16"])
+  assert.equal(cosine(-0.001), "0.00")
+})
+
+test("a thumbnail from counts alone spans its range", () => {
+  const picture = thumbnailOfCounts([1, 2], -1, 1, "−1 to 1")
+  assert.equal(picture.querySelectorAll("rect").length, 2)
+})

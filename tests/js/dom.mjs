@@ -1,0 +1,20 @@
+/** A browser's globals for the modules under test. Import it before them. */
+import { Window } from "happy-dom"
+
+const window = new Window({ url: "https://example.org/book/atlas/lora/L1/gate_proj/" })
+const names = [
+  "document", "location", "history", "localStorage", "navigator", "Node", "Element", "HTMLElement", "SVGElement",
+  "CustomEvent", "Event", "KeyboardEvent", "MouseEvent", "ResizeObserver", "getComputedStyle", "getSelection",
+]
+for (const name of names)
+  Object.defineProperty(globalThis, name, {
+    value: typeof window[name] === "function" && !/^[A-Z]/.test(name) ? window[name].bind(window) : window[name],
+    configurable: true,
+    writable: true,
+  })
+globalThis.window = window
+globalThis.addEventListener = window.addEventListener.bind(window)
+globalThis.innerWidth = 1280
+globalThis.innerHeight = 800
+
+export { window }
