@@ -90,7 +90,7 @@ def histogram_of(book: Book, index: int) -> dict[str, list[Any]]:
     return {"edges": [(first + i) * step for i in range(len(counts) + 1)], "counts": counts}
 
 
-def quantise(values: Float[np.ndarray, "*axes"], scale: float) -> np.ndarray | list[int | None]:
+def quantise(values: Float[np.ndarray, "*axes"], scale: float) -> np.ndarray | list[Any]:
     """Integers such that ``integer × scale`` is within scale / 2 of the activation; None where not finite."""
     unit = scale or 1.0
     is_finite = np.isfinite(values)

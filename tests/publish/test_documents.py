@@ -1,0 +1,94 @@
+"""Document shards."""
+
+import numpy as np
+import pytest
+
+from generator.blocks import Corpus
+from generator.publish.documents import LONGEST_METADATA, shown_metadata
+from generator.summaries import Summary
+from tests.publish.conftest import Publication
+
+
+def test_the_whole_document_is_there(run: tuple[Corpus, Summary], publication: Publication) -> None:
+    corpus, summary = run
+    for doc in summary.documents["doc"].tolist():
+        shard = publication.shard(f"doc/{doc}")
+        tokens = corpus.tokens_of(doc)
+        assert shard["token_ids"] == corpus.token_ids[tokens].tolist()
+        assert shard["n_tokens"] == len(shard["token_ids"]) == len(shard["text"])
+        assert shard["is_measured"] == corpus.is_measured[tokens].astype(int).tolist()
+        raw = b"".join(corpus.token_bytes[i] for i in shard["token_ids"])
+        shown = "".join(shard["tokens"][i] for i in shard["text"])
+        if "\\x" not in shown:
+            assert shown == raw.decode()
+
+
+def test_the_strongest_channels_are_the_summarys(
+    run: tuple[Corpus, Summary], publication: Publication
+) -> None:
+    _, summary = run
+    chosen = summary.documents
+    for number, doc in enumerate(chosen["doc"].tolist()):
+        shard = publication.shard(f"doc/{doc}")
+        first = chosen["offsets"][number]
+        for token in range(shard["n_tokens"]):
+            for slot, place in enumerate(shard["strongest"]["channel"][token]):
+                stored = int(chosen["channel"][first + token, slot])
+                assert (place == -1) == (stored == -1)
+                if place >= 0:
+                    entry = shard["channels"][place]
+                    assert entry["id"] == summary.channels[stored].id
+                    value = shard["strongest"]["value"][token][slot]
+                    stored_value = float(chosen["value"][first + token, slot])
+                    assert abs(value * entry["scale"] - stored_value) <= entry["scale"] / 2 * (1 + 1e-6)
+
+
+def test_the_strongest_in_the_document_come_first(publication: Publication) -> None:
+    channels = publication.shard("doc/0")["channels"]
+    strength = [abs(c["max_here"]) / c["reference_rms"] for c in channels]
+    assert len(strength) > 8 and strength == sorted(strength, reverse=True)
+
+
+def test_scales_are_those_of_the_channels_own_pages(publication: Publication) -> None:
+    for channel in publication.shard("doc/1")["channels"]:
+        assert channel["scale"] == publication.shard(channel["id"])["scale"]
+
+
+def test_documents_follow_one_another(publication: Publication) -> None:
+    shards = [publication.shard(f"doc/{doc}") for doc in range(4)]
+    assert [s["next"] for s in shards] == ["doc/1", "doc/2", "doc/3", None]
+    assert [s["previous"] for s in shards] == [None, "doc/0", "doc/1", "doc/2"]
+
+
+def test_examples_know_which_documents_have_a_page(publication: Publication) -> None:
+    examples = publication.shard("lora/L0/gate_proj")["examples"]
+    assert {e["doc"] < 4 for e in examples} == {True, False}
+    assert all(e["has_page"] == (e["doc"] < 4) for e in examples)
+
+
+def test_names_are_one_plain_line(publication: Publication) -> None:
+    assert publication.shard("doc/1")["name"] == '<b>bold</b> "quoted" {{ name }} .txt'
+    assert publication.shard("doc/2")["name"] == "lone \ufffd surrogate"
+
+
+@pytest.mark.parametrize("value", ["x" * 5000, ["y" * 5000], {"z": list(range(5000))}])
+def test_long_metadata_is_cut(value: object) -> None:
+    shown = shown_metadata({"field": value, "kind": "trace", "row": 3})
+    assert len(shown["field"]) == LONGEST_METADATA and shown["field"].endswith("…")
+    assert (shown["kind"], shown["row"]) == ("trace", 3)
+
+
+def test_values_that_are_not_finite_are_null(run: tuple[Corpus, Summary]) -> None:
+    from dataclasses import replace
+
+    from generator.publish.book import open_book
+    from generator.publish.documents import document_shard
+    from tests.toy import toy_config
+
+    corpus, summary = run
+    value = summary.documents["value"].copy()
+    value[1, 0] = np.inf
+    broken = replace(summary, documents={**summary.documents, "value": value})
+    shard = document_shard(open_book(toy_config(), corpus, broken), 0)
+    assert shard["strongest"]["value"][1][0] is None
+    assert all(np.isfinite(channel["max_here"]) for channel in shard["channels"])

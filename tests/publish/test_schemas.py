@@ -1,0 +1,103 @@
+"""Every shard obeys its JSON Schema, and docs/shards.md names every field."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import orjson
+import pytest
+from referencing import Registry, Resource
+
+from generator.publish import panels
+from tests.publish.conftest import Publication
+
+ROOT = Path(__file__).parents[2]
+SCHEMAS = {
+    path.stem: orjson.loads(path.read_bytes())
+    for path in sorted((ROOT / "generator/publish/schemas").glob("*.json"))
+}
+REGISTRY: Registry = Registry().with_resources(
+    [(f"{name}.json", Resource.from_contents(schema)) for name, schema in SCHEMAS.items()]
+)
+DOCUMENTATION = (ROOT / "docs/shards.md").read_text(encoding="utf-8")
+
+
+def validator(name: str) -> Any:
+    """A draft 2020-12 validator of one kind of shard."""
+    return jsonschema.Draft202012Validator(SCHEMAS[name], registry=REGISTRY)
+
+
+def kind_of(path: str) -> str:
+    """Which schema a shard has."""
+    first = path.split("/")[0].removesuffix(".json")
+    return {"layer": "layer", "doc": "document", "explorer": "explorer", "home": "home"}.get(first, "channel")
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_the_schema_is_one(name: str) -> None:
+    jsonschema.Draft202012Validator.check_schema(SCHEMAS[name])
+
+
+def test_every_shard_is_valid(publication: Publication) -> None:
+    seen = set()
+    for path, content in publication.shards.items():
+        if not path.startswith("."):
+            validator(kind_of(path)).validate(orjson.loads(content))
+            seen.add(kind_of(path))
+    assert seen == set(SCHEMAS) - {"parts"}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("schema", 2),
+        ("scale", -1.0),
+        ("tokens", [1]),
+        ("rank_index", "r1"),
+        ("unheard_of", 3),
+        ("examples", [{}]),
+    ],
+)
+def test_a_wrong_shard_is_not(publication: Publication, field: str, value: object) -> None:
+    shard = {**publication.shard("lora/L0/gate_proj"), field: value}
+    assert not validator("channel").is_valid(shard)
+
+
+def test_shards_are_canonical(publication: Publication) -> None:
+    for path, content in publication.shards.items():
+        parsed = orjson.loads(content)
+        assert orjson.dumps(parsed, option=orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE) == content, path
+
+
+def test_an_example_is_consistent_with_itself(publication: Publication) -> None:
+    for path in publication.shards:
+        if path.startswith("lora/"):
+            shard = publication.shard(path.removesuffix(".json"))
+            for example in shard["examples"]:
+                n = len(example["token_ids"])
+                assert len(example["text"]) == len(example["values"]) == n
+                assert 0 <= example["position"] - example["start"] < n
+                assert max(example["text"]) < len(shard["tokens"])
+            assert max(shard["special"], default=0) < len(shard["tokens"])
+            assert len(set(shard["tokens"])) >= len(shard["tokens"]) - len(shard["special"])
+
+
+def properties(schema: Any) -> set[str]:
+    """All property names at any depth."""
+    if isinstance(schema, dict):
+        own = set(schema["properties"]) if isinstance(schema.get("properties"), dict) else set()
+        return own.union(*(properties(value) for value in schema.values()))
+    return set().union(*(properties(value) for value in schema)) if isinstance(schema, list) else set()
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_every_field_is_documented(name: str) -> None:
+    named = set(re.findall(r"`([A-Za-z_]+)`", DOCUMENTATION))
+    missing = properties(SCHEMAS[name]) - named
+    assert not missing, f"docs/shards.md does not name {sorted(missing)}"
+
+
+def test_every_panel_is_documented() -> None:
+    for name, _ in panels.PANELS:
+        assert f"### `{name}`" in DOCUMENTATION

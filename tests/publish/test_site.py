@@ -1,0 +1,127 @@
+"""Publishing as a whole: determinism, leftovers, and the disk."""
+
+from pathlib import Path
+
+import orjson
+import pytest
+
+from generator.artifacts import Writer
+from generator.blocks import Corpus
+from generator.errors import FeaturebookError
+from generator.progress import Silent
+from generator.publish import publish
+from generator.publish.site import MANIFEST
+from generator.summaries import Summary
+from tests.publish.conftest import Publication, publish_to_memory
+from tests.toy import toy_config, toy_run
+
+
+def _publish(folder: Path, run: tuple[Corpus, Summary], **options: object) -> dict:
+    shards, docs = Writer(folder / "shards"), Writer(folder / "docs")
+    return publish(toy_config(**options), *run, shards, docs, folder / "docs/notes", Silent())
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_the_same_inputs_give_the_same_bytes(publication: Publication) -> None:
+    again = publish_to_memory(toy_config(), *toy_run())
+    assert again.shards == publication.shards and again.docs == publication.docs
+
+
+def test_a_summary_read_from_disk_gives_the_same_bytes(
+    run: tuple[Corpus, Summary], publication: Publication, tmp_path: Path
+) -> None:
+    corpus, summary = run
+    corpus.save(tmp_path / "corpus.h5")
+    summary.save(tmp_path / "summary.h5")
+    again = publish_to_memory(
+        toy_config(), Corpus.load(tmp_path / "corpus.h5"), Summary.load(tmp_path / "summary.h5")
+    )
+    assert again.shards == publication.shards and again.docs == publication.docs
+
+
+def test_disk_and_memory_hold_the_same(
+    run: tuple[Corpus, Summary], publication: Publication, tmp_path: Path
+) -> None:
+    facts = _publish(tmp_path, run)
+    assert _files(tmp_path / "shards") == publication.shards
+    assert _files(tmp_path / "docs") == publication.docs
+    assert facts == publication.facts
+
+
+def test_facts_count_what_was_written(publication: Publication) -> None:
+    facts = publication.facts
+    shards = {p: c for p, c in publication.shards.items() if p != MANIFEST}
+    pages = {p: c for p, c in publication.docs.items() if p.endswith(".md")}
+    assert (facts["n_shards"], facts["n_pages"]) == (len(shards), len(pages))
+    assert facts["shard_bytes"] == sum(map(len, shards.values()))
+    assert facts["page_bytes"] == sum(map(len, pages.values()))
+    assert (facts["n_channels"], facts["n_layers"], facts["n_documents"]) == (17, 2, 4)
+
+
+def test_leftovers_of_an_earlier_run_go_and_nothing_else(run: tuple[Corpus, Summary], tmp_path: Path) -> None:
+    _publish(tmp_path, run)
+    own = [
+        tmp_path / "docs/index.md",
+        tmp_path / "docs/atlas/lora/L0/mine.txt",
+        tmp_path / "shards/mine.json",
+    ]
+    for path in own:
+        path.write_text("by hand")
+    facts = _publish(tmp_path, run, channels=["lora/L1/up_proj"])
+    assert facts["n_removed"] == 2 * (16 + 1)
+    assert all(path.read_text() == "by hand" for path in own)
+    left = _files(tmp_path)
+    assert not [p for p in left if "gate_proj" in p or "layer/0" in p]
+    assert not (tmp_path / "shards/lora/L0").exists(), "empty folders go too"
+    listed = orjson.loads(left[f"docs/atlas/{MANIFEST}"])["files"]
+    assert (
+        "atlas/lora/L1/up_proj.md" in listed
+        and "atlas/site.json" in listed
+        and "atlas/lora/L0/mine.txt" not in listed
+    )
+    assert _publish(tmp_path, run)["n_removed"] == 0
+    assert "shards/lora/L0/gate_proj.json" in _files(tmp_path)
+
+
+def test_a_killed_run_leaves_nothing_unlisted(
+    run: tuple[Corpus, Summary], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("generator.publish.site.layer_shard", fail)
+        with pytest.raises(KeyboardInterrupt):
+            _publish(tmp_path, run)
+    assert (tmp_path / "shards/lora/L0/gate_proj.json").exists()
+    _publish(tmp_path, run, channels=["lora/L1/up_proj"])
+    assert not (tmp_path / "shards/lora/L0/gate_proj.json").exists()
+
+
+def test_a_damaged_list_of_files_removes_nothing(run: tuple[Corpus, Summary], tmp_path: Path) -> None:
+    _publish(tmp_path, run)
+    (tmp_path / "shards" / MANIFEST).write_bytes(b"[1")
+    _publish(tmp_path, run, channels=["lora/L1/up_proj"])
+    assert (tmp_path / "shards/lora/L0/gate_proj.json").exists()
+
+
+@pytest.mark.parametrize("path", ["../precious", "/etc/precious", "a/../../precious"])
+def test_a_list_that_leads_outside_is_refused(run: tuple[Corpus, Summary], tmp_path: Path, path: str) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("keep")
+    (tmp_path / "shards").mkdir()
+    (tmp_path / "shards" / MANIFEST).write_bytes(orjson.dumps({"files": [path]}))
+    with pytest.raises(FeaturebookError, match="outside"):
+        _publish(tmp_path, run)
+    assert precious.read_text() == "keep"
+
+
+def test_progress_advances_once_per_address(run: tuple[Corpus, Summary]) -> None:
+    from generator.artifacts import MemoryWriter
+
+    progress = Silent()
+    publish(toy_config(), *run, MemoryWriter(), MemoryWriter(), Path("/nonexistent"), progress)
+    assert progress.done == 17 + 2 + 4 + len(["explorer", "layers", "documents", "home"])
