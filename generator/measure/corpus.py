@@ -88,6 +88,8 @@ class DocumentReader:
     tokenizer: Any = None
     """Needed for ``messages`` only."""
     skipped: Counter[str] = field(default_factory=Counter)  # "empty text" -> 3
+    is_sample: bool = False
+    """Only the first rows are wanted (``generator check``)."""
     n_rows: int = 0
     n_surrogates: int = 0
     seen: Counter[str] = field(default_factory=Counter)  # field -> rows that have it
@@ -117,7 +119,7 @@ class DocumentReader:
 
     def documents(self) -> Iterator[tuple[str, Row]]:
         """Text and row of every row that is kept, in order."""
-        for row in read_rows(self.table):
+        for row in read_rows(self.table, is_sample=self.is_sample):
             self.n_rows += 1
             self.seen.update(row.fields.keys())
             self.present.update(name for name in self.wanted if name in row.fields)
@@ -296,7 +298,7 @@ def _assemble(
     vocabulary = token_bytes(tokenizer)
     is_special = special_tokens(tokenizer, len(vocabulary))
     _check_ids(config, token_ids, vocabulary)
-    longest = _longest_piece(config, context_length(config, tokenizer))
+    longest = longest_piece(config, context_length(config, tokenizer))
     n_long = int((np.diff(offsets) > longest).sum())
     if n_long:
         progress.note(f"{n_long} documents longer than {longest} tokens are read in overlapping pieces")
@@ -326,7 +328,12 @@ def _check_ids(config: RunConfig, token_ids: Int[np.ndarray, " token"], vocabula
         )
 
 
-def _longest_piece(config: RunConfig, context: int | None) -> int:
+def longest_piece(config: RunConfig, context: int | None) -> int:
+    """The longest run of tokens that goes through the model at once.
+
+    Raises:
+        FeaturebookError: the run file asks for more than the model's context, or for too much overlap.
+    """
     wanted = config.corpus.max_tokens
     if wanted is not None and context is not None and wanted > context:
         raise FeaturebookError(

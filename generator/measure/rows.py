@@ -26,8 +26,12 @@ class Row:
     """Column name -> value. Rows of a text folder have ``text`` and ``name``."""
 
 
-def read_rows(table: CorpusTable) -> Iterator[Row]:
+def read_rows(table: CorpusTable, *, is_sample: bool = False) -> Iterator[Row]:
     """All rows of the source, one at a time, in a fixed order.
+
+    Args:
+        table: ``[corpus]`` of the run file.
+        is_sample: Only the first rows will be read: a hub data set is streamed instead of downloaded whole.
 
     Raises:
         FeaturebookError: the source is missing, empty of files, or malformed (file and line are named).
@@ -36,7 +40,7 @@ def read_rows(table: CorpusTable) -> Iterator[Row]:
     for path in files:
         yield from _read_file(path, root=Path(table.source))
     if not files:
-        yield from _read_dataset(table)
+        yield from _read_dataset(table, is_sample)
 
 
 def local_files(source: str) -> list[Path]:
@@ -151,12 +155,14 @@ def _read_parquet(path: Path) -> Iterator[Row]:
         ) from error
 
 
-def _read_dataset(table: CorpusTable) -> Iterator[Row]:
+def _read_dataset(table: CorpusTable, is_sample: bool) -> Iterator[Row]:
     """A data set of the hub, or of its local cache."""
     from datasets import load_dataset
 
     try:
-        rows = load_dataset(table.source, table.config_name, split=table.split, revision=table.revision)
+        rows = load_dataset(
+            table.source, table.config_name, split=table.split, revision=table.revision, streaming=is_sample
+        )
     except Exception as error:  # its exceptions come from six libraries; none of them says what to do here
         raise FeaturebookError(
             f"The data set {table.source!r} (split {table.split!r}) cannot be loaded: "
@@ -166,6 +172,29 @@ def _read_dataset(table: CorpusTable) -> Iterator[Row]:
         ) from error
     for number, fields in enumerate(rows):
         yield Row(f"{table.source}[{number}]", dict(fields))
+
+
+def estimate_rows(table: CorpusTable, mean_row_bytes: float) -> int | None:
+    """About how many rows the source has, without reading it; None for a data set of the hub.
+
+    Args:
+        table: ``[corpus]`` of the run file.
+        mean_row_bytes: Mean size of the rows seen so far, as JSON.
+    """
+    files = local_files(table.source)
+    if not files:
+        return None
+    total = 0.0
+    for path in files:
+        if path.suffix.lower() == ".parquet":
+            from pyarrow import parquet
+
+            total += parquet.read_metadata(path).num_rows
+        elif path.suffix.lower() in TABLE_SUFFIXES:
+            total += path.stat().st_size / max(mean_row_bytes, 1)
+        else:
+            total += 1
+    return round(total)
 
 
 def _first_line(error: Exception) -> str:
