@@ -105,19 +105,6 @@ export function thumbnail(histogram, title) {
 }
 
 /**
- * A thumbnail where only the counts of equally wide bins are known (the explorer's column).
- * @param {number[]} counts
- * @param {number} low
- * @param {number} high
- * @param {string} title
- * @returns {SVGElement}
- */
-export function thumbnailOfCounts(counts, low, high, title) {
-  const edges = Array.from({ length: counts.length + 1 }, (_, bin) => low + ((high - low) * bin) / counts.length)
-  return thumbnail({ edges, counts }, title)
-}
-
-/**
  * Mean per ordered bin (position in the text, step) as columns around the zero line.
  * @param {import("./shards.mjs").Profile} profile
  * @param {{title: string, axis: string}} options

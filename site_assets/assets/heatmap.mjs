@@ -68,7 +68,7 @@ function drawn(piece) {
 }
 
 /**
- * Colours a run again, with another scale or after its strip's values have changed.
+ * Colours a run again, with another scale.
  * @param {HTMLElement} run
  * @param {Scale} scale
  */
@@ -81,20 +81,6 @@ export function paint(run, scale) {
     const others = Array.from(span.classList).filter((name) => !/^([pn]\d+|fb-unmeasured)$/.test(name))
     span.className = [...others, tone].filter(Boolean).join(" ")
   })
-}
-
-/**
- * Gives a run other values (another channel over the same text) and colours it.
- * @param {HTMLElement} run
- * @param {(number | null)[]} values  one per token of the strip
- * @param {Scale} scale
- * @param {number} precision
- */
-export function revalue(run, values, scale, precision) {
-  const state = /** @type {RunState} */ (states.get(run))
-  state.strip = { ...state.strip, values, precision }
-  state.groups = groupTokens(state.strip)
-  paint(run, scale)
 }
 
 /**

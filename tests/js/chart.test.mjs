@@ -1,7 +1,7 @@
 import "./dom.mjs"
 import assert from "node:assert/strict"
 import { test } from "node:test"
-import { along, barTable, columnChart, cosine, cosineMatrix, histogramChart, logHeights, thumbnailOfCounts } from "../../site_assets/assets/chart.mjs"
+import { along, barTable, columnChart, cosine, cosineMatrix, histogramChart, logHeights, thumbnail } from "../../site_assets/assets/chart.mjs"
 
 test("log heights show a single count beside a million", () => {
   const [none, one, many] = logHeights([0, 1, 1e6])
@@ -47,7 +47,8 @@ test("a cosine matrix colours its cells and writes their values", () => {
   assert.equal(cosine(-0.001), "0.00")
 })
 
-test("a thumbnail from counts alone spans its range", () => {
-  const picture = thumbnailOfCounts([1, 2], -1, 1, "−1 to 1")
+test("a thumbnail is a picture named by its title", () => {
+  const picture = thumbnail({ edges: [-1, 0, 1], counts: [1, 2] }, "−1 to 1")
   assert.equal(picture.querySelectorAll("rect").length, 2)
+  assert.equal(picture.querySelector("title").textContent, "−1 to 1")
 })

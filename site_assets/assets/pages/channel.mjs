@@ -6,6 +6,7 @@ import { legend } from "../heatmap.mjs"
 import { linearScale, quantileScale } from "../heatmap/scale.mjs"
 import { sourceText, groupTokens, stripOfExample } from "../heatmap/tokens.mjs"
 import { openHelp } from "../heatmap/help.mjs"
+import { documentHash } from "../snippet.mjs"
 import { copyFrom, exampleList, repaint } from "../examples.mjs"
 import { drawPanels } from "../panels.mjs"
 import { formatState, parseState } from "../hash.mjs"
@@ -240,7 +241,7 @@ class Examples {
     const menu = h(
       "details",
       { class: "fb-menu" },
-      h("summary", { class: "fb-button" }, "View"),
+      h("summary", { class: "fb-button" }, "View ▾"),
       h("div", { class: "fb-menu__box" }, ...this.#switches(), help),
     )
     menu.addEventListener("keydown", (event) => event.key === "Escape" && (menu.open = false))
@@ -285,7 +286,7 @@ class Examples {
       shard: this.shard,
       scale: this.#scale(),
       documentHref: (/** @type {Example} */ { doc, position }) =>
-        this.context.linkTo(`doc/${doc}`, `channel=${encodeURIComponent(this.shard.id)}&token=${position}`),
+        this.context.linkTo(`doc/${doc}`, documentHash(position, this.shard.id)),
     }
     const isOpen = this.view.text === "whole"
     const parts = sections(this.shard, this.view).flatMap(({ heading, examples }) => [
