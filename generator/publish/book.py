@@ -11,7 +11,8 @@ import numpy as np
 from generator.blocks import Channel, Corpus
 from generator.config import RunConfig
 from generator.errors import FeaturebookError, nearest
-from generator.publish.tokens import StringTable, TokenTexts, plain
+from generator.publish.tokens import StringTable, TokenTexts
+from generator.publish.visible import plain
 from generator.summaries import Summary
 
 SCHEMA = 1
@@ -88,7 +89,7 @@ class Book:
         """The space in which a channel's read or write vector was compared: ``(84, "read") -> "residual"``."""
         return {
             (channel, side): matrix.space
-            for matrix in self.summary.cosines
+            for matrix in reversed(self.summary.cosines)  # the first that holds a vector names its space
             for channel, side in matrix.members
         }
 

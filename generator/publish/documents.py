@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from generator.artifacts import to_json
 from generator.publish.book import SCHEMA, Book
 from generator.publish.records import quantise, scale_of
-from generator.publish.tokens import plain
+from generator.publish.visible import plain
 
 LONGEST_METADATA = 300
 """Characters of a metadata value that a document page shows."""

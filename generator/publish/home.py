@@ -12,7 +12,8 @@ from generator.publish.book import SCHEMA, Book
 from generator.publish.explorer import token_texts
 from generator.publish.grid import module_grid
 from generator.publish.records import examples_of, open_record
-from generator.publish.tokens import StringTable, without_surrogates
+from generator.publish.tokens import StringTable
+from generator.publish.visible import without_surrogates
 
 CARDS = 6
 """Directions shown as cards when the run file picks none."""

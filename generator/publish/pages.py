@@ -12,10 +12,10 @@ from generator.publish.addresses import page_url, shard_path
 from generator.publish.book import Book
 from generator.publish.documents import doc_id, strongest_here
 from generator.publish.explorer import token_texts
-from generator.publish.layers import layer_id, modules_of
+from generator.publish.layers import CHANNELS_PER_MODULE, layer_id, modules_of
 from generator.publish.numbers import count, percent, three_digits
 from generator.publish.records import basis_sentence, link_to, stats_of
-from generator.publish.tokens import plain, without_surrogates
+from generator.publish.visible import chipped, plain, visible, without_surrogates
 
 _NOT_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 
@@ -41,7 +41,7 @@ def _yaml_value(value: Any) -> str:
 
 def quoted(token: str) -> str:
     """A token as a title or description shows it, shortened: ‘ wait’."""
-    shown = plain(token)
+    shown = chipped(token)
     return f"‘{shown if len(shown) <= LONGEST_TOKEN else shown[: LONGEST_TOKEN - 1] + '…'}’"
 
 
@@ -83,8 +83,8 @@ def channel_page(book: Book, index: int) -> bytes:
         "layer_page": link_to(layer_id(channel.layer)) if channel.layer >= 0 else None,
         "previous": link_to(book.neighbour_in_order(index, -1)),
         "next": link_to(book.neighbour_in_order(index, 1)),
-        "top_tokens": top,
-        "bottom_tokens": bottom,
+        "top_tokens": [visible(token) for token in top],
+        "bottom_tokens": [visible(token) for token in bottom],
         "stats": shown_stats(book, index),
     }
     description = channel_description(book, index, top, bottom)
@@ -106,7 +106,7 @@ def channel_description(book: Book, index: int, top: list[str], bottom: list[str
     stats = shown_stats(book, index)
     parts = []
     for word, tokens in (("Highest", top), ("Lowest", bottom)):
-        shown = dict.fromkeys(quoted(token) for token in tokens if plain(token))
+        shown = dict.fromkeys(quoted(token) for token in tokens)
         if shown:
             parts.append(f"{word} on {', '.join(shown)}.")
     parts.append(
@@ -125,7 +125,9 @@ def layer_page(book: Book, layer: int) -> bytes:
         "layer": layer,
         "previous": link_to(layer_id(layers[place - 1])) if place else None,
         "next": link_to(layer_id(layers[place + 1])) if place + 1 < len(layers) else None,
-        "channels": _channel_links(book, [index for _, _, channels in modules for index in channels]),
+        "channels": _channel_links(
+            book, [i for _, _, indices in modules for i in indices[:CHANNELS_PER_MODULE]]
+        ),
     }
     names = ", ".join(dict.fromkeys(module for _, module, _ in modules))
     n = len(book.layers[layer])

@@ -167,7 +167,7 @@ def groups_of(book: Book, index: int) -> list[dict[str, Any]]:
         {"group": group, "count": count, "share": _share(count, n), "low": low, "high": high}
         for group in book.summary.groups
         for count, low, high in [named[group]]
-        if group != "bottom" or book.summary.channels[index].is_signed
+        if book.summary.channels[index].is_signed or not group.startswith(("bottom", "band:-"))
     ]
 
 

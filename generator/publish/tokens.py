@@ -6,7 +6,6 @@ is kept as it is, controls and bidi marks included: the browser turns those into
 still gives the exact source. Rules 6 to 9 of the project's heatmap rules (docs/shards.md, "Display text").
 """
 
-import re
 from collections.abc import Sequence
 from functools import cache
 
@@ -15,11 +14,6 @@ from jaxtyping import Bool, Int
 
 LONGEST_CHARACTER = 4
 """Bytes of the longest UTF-8 character (RFC 3629)."""
-
-_UNSEEN = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]"
-)
-_MARKS = {"\n": "↵", "\r": "↵", "\t": "→"}
 
 
 def join_bytes(pieces: Sequence[bytes]) -> list[str]:
@@ -53,16 +47,6 @@ def _character_at(joined: bytes, at: int) -> tuple[str, int]:
         except UnicodeDecodeError:
             continue
     return f"\\x{joined[at]:02x}", 1
-
-
-def without_surrogates(text: str) -> str:
-    """The text with lone surrogates, which neither JSON nor UTF-8 can hold, replaced by U+FFFD."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-
-def plain(text: str) -> str:
-    """Text for a label, title or description: no controls, bidi marks or zero-width characters, which could disguise it."""
-    return _UNSEEN.sub(lambda match: _MARKS.get(match[0], ""), without_surrogates(text))
 
 
 class TokenTexts:

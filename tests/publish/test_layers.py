@@ -69,7 +69,10 @@ def test_layers_follow_one_another(publication: Publication) -> None:
 def test_a_wide_module_is_cut_and_says_so(run: tuple[Corpus, Summary], monkeypatch) -> None:
     monkeypatch.setattr(layers, "CHANNELS_PER_MODULE", 2)
     monkeypatch.setattr(layers, "LARGEST_MATRIX", 3)
-    shard = publish_to_memory(toy_config(), *run).shard("layer/1")
+    monkeypatch.setattr("generator.publish.pages.CHANNELS_PER_MODULE", 2)
+    publication = publish_to_memory(toy_config(), *run)
+    shard = publication.shard("layer/1")
+    assert len(publication.front_matter("layer/1")["layer"]["channels"]) == 8
     q_proj = next(entry for entry in shard["modules"] if entry["module"] == "q_proj")
     assert q_proj["n_channels"] == 3 and len(q_proj["channels"]) == 2
     assert max(len(matrix["members"]) for matrix in shard["cosines"]) == 3

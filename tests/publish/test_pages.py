@@ -8,7 +8,7 @@ import yaml
 
 from generator.blocks import Corpus
 from generator.publish.pages import channel_title, front_matter, quoted
-from generator.publish.tokens import without_surrogates
+from generator.publish.visible import visible, without_surrogates
 from generator.summaries import Summary
 from tests.publish.conftest import Publication, publish_to_memory, read_front_matter
 from tests.toy import HOSTILE, toy_config
@@ -97,7 +97,7 @@ def test_a_channel_page_names_its_tokens_and_range(publication: Publication) -> 
     assert values["shard"] == "shards/lora/L0/gate_proj.json"
     assert values["description"].startswith("Highest on ‘,’, ")
     channel = values["channel"]
-    assert channel["top_tokens"] == [t["text"] for t in shard["top_tokens"][:5]]
+    assert channel["top_tokens"] == [visible(t["text"]) for t in shard["top_tokens"][:5]]
     assert (
         channel["previous"] == {"id": "lora/L0/o_proj", "path": "atlas/lora/L0/o_proj/"}
         or channel["previous"]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from generator.publish import tokens
-from generator.publish.tokens import StringTable, TokenTexts, join_bytes, plain, without_surrogates
+from generator.publish.tokens import StringTable, TokenTexts, join_bytes
 from tests.toy import FAMILY
 
 
@@ -111,12 +111,3 @@ def test_many_windows_equal_each_window_alone() -> None:
     together = _shown(StringTable(texts), ids.tolist(), offsets.tolist())
     for start, stop in zip(offsets.tolist(), offsets[1:].tolist()):
         assert together[start:stop] == join_bytes([encoded[i : i + 1] for i in ids[start:stop].tolist()])
-
-
-def test_lone_surrogates_are_replaced_and_pairs_kept() -> None:
-    assert without_surrogates("a\ud800b👍") == "a\ufffdb👍"
-
-
-def test_plain_text_hides_nothing() -> None:
-    assert plain("a\u202eb\u200bc\x07d\ue000\x7f\ufeff\u2028") == "abcd\ue000"
-    assert plain("x\n\ty") == "x↵→y"
