@@ -57,7 +57,7 @@ export function table(caption, header, rows) {
     "table",
     { class: "fb-table" },
     h("caption", { class: "fb-hidden" }, caption),
-    h("thead", {}, h("tr", {}, ...header.map((name) => h("th", { scope: "col" }, name)))),
+    h("thead", {}, h("tr", {}, ...header.map((name) => (name ? h("th", { scope: "col" }, name) : h("td"))))),
     h("tbody", {}, ...rows.map((row) => h("tr", {}, ...row.map((cell) => h("td", {}, cell))))),
   )
 }
