@@ -13,6 +13,7 @@ GOLDEN = Path(__file__).parents[1] / "golden" / "site"
 CHANGED = GOLDEN.with_name("site-changed")
 IDS = [
     "lora/L0/gate_proj",
+    "lora/L0/k_proj",
     "lora/L1/q_proj/r1",
     "layer/0",
     "doc/0",
