@@ -36,7 +36,7 @@ class ModelTable(Table):
     adapter_revision: str | None = None
     """Branch, tag or commit of the adapter on the hub."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Dtype of the base model's weights; ``auto`` keeps the checkpoint's (float16 becomes float32 on a CPU)."""
+    """Dtype of the base model's weights; ``auto`` keeps the checkpoint's on a GPU and takes float32 on a CPU."""
     device: str = "auto"
     """``auto`` (a GPU when there is one, several by accelerate's device map when the model does not fit one), ``cpu``,
     ``cuda``, ``cuda:1``, ``mps``."""

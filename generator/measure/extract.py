@@ -64,10 +64,24 @@ class Extractor:
         Raises:
             FeaturebookError: memory does not suffice for one document; a value does not fit float16.
         """
-        recorded = self._engine.run(self._pieces(chunk), n_rows=chunk.stop - chunk.start)
-        is_measured = self._corpus.is_measured[chunk].copy()
-        self._exclude_outliers(recorded, self._corpus.doc[chunk], is_measured)
-        return ChunkValues(self._stored(recorded.values, chunk.start), is_measured)
+        return self._measure(self._pieces(chunk), np.arange(chunk.start, chunk.stop))
+
+    def documents(self, docs: Sequence[int]) -> ChunkValues:
+        """The activations of some documents, one after another."""
+        pieces: list[Piece] = []
+        tokens: list[np.ndarray] = []
+        for doc in docs:
+            span = self._corpus.tokens_of(doc)
+            pieces += self._pieces(span, row=sum(map(len, tokens)))
+            tokens.append(np.arange(span.start, span.stop))
+        return self._measure(pieces, np.concatenate(tokens))
+
+    def _measure(self, pieces: list[Piece], tokens: Int[np.ndarray, " token"]) -> ChunkValues:
+        """Runs pieces whose rows stand for these global tokens."""
+        recorded = self._engine.run(pieces, n_rows=len(tokens))
+        is_measured = self._corpus.is_measured[tokens]
+        self._exclude_outliers(recorded, self._corpus.doc[tokens], is_measured)
+        return ChunkValues(self._stored(recorded.values, tokens), is_measured)
 
     def _pieces(self, chunk: slice, row: int = 0) -> list[Piece]:
         starts = self._corpus.pieces[:, 1]
@@ -89,13 +103,15 @@ class Extractor:
             norms = recorded.norms[start:stop]
             is_measured[start:stop] &= ~(norms > limit * np.median(norms))
 
-    def _stored(self, values: Float[np.ndarray, "token channel"], start: int) -> Float[np.ndarray, "token channel"]:
+    def _stored(
+        self, values: Float[np.ndarray, "token channel"], tokens: Int[np.ndarray, " token"]
+    ) -> Float[np.ndarray, "token channel"]:
         if self._config.extract.dtype == "float32":
             return values
         too_large = np.isfinite(values) & (np.abs(values) > FLOAT16_MAX)
         if too_large.any():
             token, channel = (int(i) for i in np.argwhere(too_large)[0])
-            where = self._corpus.doc_names[int(self._corpus.doc[start + token])]
+            where = self._corpus.doc_names[int(self._corpus.doc[tokens[token]])]
             raise FeaturebookError(
                 f"Channel {self.channels[channel].id} has the activation {values[token, channel]:.4g} in document {where!r}, beyond "
                 "what float16 holds (65504). Set extract.dtype = \"float32\"."
@@ -104,14 +120,12 @@ class Extractor:
 
     def calibrate(self) -> None:
         """Fills ``reference_rms`` and ``threshold`` from a fixed sample of documents, chosen by hash."""
-        squares = np.zeros(len(self.channels))
-        counts = np.zeros(len(self.channels), np.int64)
-        for doc in calibration_documents(self._corpus.n_docs, self._config.extract.calibration_documents, self._config.seed):
-            part = self.chunk(self._corpus.tokens_of(doc))
-            values = part.values[part.is_measured].astype(np.float64)
-            is_finite = np.isfinite(values)
-            squares += (np.where(is_finite, values, 0) ** 2).sum(0)
-            counts += is_finite.sum(0)
+        docs = calibration_documents(self._corpus.n_docs, self._config.extract.calibration_documents, self._config.seed)
+        part = self.documents(docs)
+        values = part.values[part.is_measured]
+        is_finite = np.isfinite(values)
+        squares = np.square(np.where(is_finite, values, 0), dtype=np.float64).sum(0)
+        counts = is_finite.sum(0)
         rms = np.sqrt(squares / np.maximum(counts, 1))
         self.set_references(np.where(rms > 0, rms, 1.0))
 
@@ -266,10 +280,9 @@ def _merge(extractor: Extractor, layout: Layout, model: nn.Module, progress: Pro
     """Merges the adapter into the weights and measures what that changed."""
     corpus, config = extractor._corpus, extractor._config
     docs = calibration_documents(corpus.n_docs, MERGE_CHECK_DOCUMENTS, config.seed)
-    before = [extractor.chunk(corpus.tokens_of(doc)).values for doc in docs]
+    before = extractor.documents(docs).values
     merge(layout.sites, model)
-    after = [extractor.chunk(corpus.tokens_of(doc)).values for doc in docs]
-    difference = relative_distance(np.concatenate(after), np.concatenate(before))
+    difference = relative_distance(extractor.documents(docs).values, before)
     progress.note(
         f"merged weights: activations differ from the unmerged pass by at most {difference:.2g} of a channel's norm "
         f"({len(docs)} documents)"
