@@ -348,7 +348,7 @@ def longest_piece(config: RunConfig, context: int | None) -> int:
     return longest
 
 
-def cut_pieces(doc_offsets: Int[np.ndarray, " doc+1"], longest: int, overlap: int) -> Int[np.ndarray, "piece 3"]:
+def cut_pieces(doc_offsets: Int[np.ndarray, " doc_bound"], longest: int, overlap: int) -> Int[np.ndarray, "piece 3"]:
     """Cuts documents into runs of at most ``longest`` tokens; a later piece repeats ``overlap`` tokens as context.
 
     Returns:
@@ -368,7 +368,7 @@ def cut_pieces(doc_offsets: Int[np.ndarray, " doc+1"], longest: int, overlap: in
 def _measured(
     config: RunConfig,
     token_ids: Int[np.ndarray, " token"],
-    offsets: Int[np.ndarray, " doc+1"],
+    offsets: Int[np.ndarray, " doc_bound"],
     is_special: Bool[np.ndarray, " vocabulary"],
 ) -> Bool[np.ndarray, " token"]:
     position = np.arange(len(token_ids)) - np.repeat(offsets[:-1], np.diff(offsets))
