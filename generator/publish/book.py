@@ -153,6 +153,6 @@ def _chosen(wanted: list[str] | int | None, ids: list[str]) -> list[int]:
 
 def finite_list(column: np.ndarray) -> list[Any]:
     """A column as Python numbers, None where not finite."""
-    if column.dtype.kind != "f":
+    if column.dtype.kind != "f" or np.isfinite(column).all():
         return column.tolist()
     return np.where(np.isfinite(column), column, None).tolist()  # type: ignore[call-overload]

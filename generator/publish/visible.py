@@ -41,7 +41,7 @@ def is_unseen(char: str) -> bool:
 
 def plain(text: str) -> str:
     """A name or title on one line, with nothing in it that could disguise it: what is unseen is left out."""
-    if text.isascii() and text.isprintable():
+    if text.isprintable() and "\u034f" not in text:
         return text
     return "".join(_MARKS.get(char, "") if is_unseen(char) else char for char in without_surrogates(text))
 
@@ -52,7 +52,7 @@ def chipped(text: str) -> str:
 
     Joiners inside an emoji stay: they are seen.
     """
-    if text.isascii() and text.isprintable():
+    if text.isprintable() and "\u034f" not in text:
         return text
     return "\u200d".join(_chipped(part) for part in _JOINED.split(without_surrogates(text)))
 
