@@ -1,7 +1,7 @@
 """All statistics of a run, in one object that takes blocks, merges, and can be put on disk in between."""
 
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -29,7 +29,7 @@ class Statistic(Protocol):
     def add(self, view: View) -> None:
         """Takes in a block."""
 
-    def merge(self, other: Self) -> None:
+    def merge(self, other: Any) -> None:
         """Takes in what another one of its kind has seen."""
 
     def state(self) -> dict[str, np.ndarray]:
