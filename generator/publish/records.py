@@ -154,7 +154,7 @@ def _spread(starts: Int[np.ndarray, " k"], lengths: Int[np.ndarray, " k"]) -> In
 def groups_of(book: Book, index: int) -> list[dict[str, Any]]:
     """The groups of examples in display order, each with the number of the corpus's tokens that it stands for."""
     stats = {name: column[index] for name, column in book.statistics.items()}
-    n = stats["n_tokens"]
+    n, is_signed = stats["n_tokens"], book.summary.channels[index].is_signed
     bands = {name: finite_list(column[index]) for name, column in book.summary.bands.items()}
     band_names = [group for group in book.summary.groups if group.startswith("band:")]
     named = {
@@ -163,12 +163,14 @@ def groups_of(book: Book, index: int) -> list[dict[str, Any]]:
         "random": (n, stats["min"], stats["max"]),
         **dict(zip(band_names, zip(bands["count"], bands["low"], bands["high"]))),
     }
-    return [
-        {"group": group, "count": count, "share": _share(count, n), "low": low, "high": high}
-        for group in book.summary.groups
-        for count, low, high in [named[group]]
-        if book.summary.channels[index].is_signed or not group.startswith(("bottom", "band:-"))
-    ]
+    shown = [g for g in book.summary.groups if is_signed or not g.startswith(("bottom", "band:-"))]
+    return [_group(group, *named[group], n_tokens=n) for group in shown]
+
+
+def _group(group: str, count: int, low: float | None, high: float | None, *, n_tokens: int) -> dict[str, Any]:
+    """A group that stands for no token has no range."""
+    ends = {"low": low, "high": high} if count else {"low": None, "high": None}
+    return {"group": group, "count": count, "share": _share(count, n_tokens), **ends}
 
 
 def _share(part: int, whole: int) -> float | None:

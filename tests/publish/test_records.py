@@ -140,6 +140,22 @@ def test_groups_say_how_many_tokens_they_stand_for(
     assert inside and all(groups[band]["low"] <= e["value"] <= groups[band]["high"] for e in inside)
 
 
+def test_a_group_that_stands_for_no_token_has_no_range(run: tuple[Corpus, Summary]) -> None:
+    corpus, summary = run
+    n = len(summary.channels)
+    above = {
+        **summary.statistics,
+        "min": np.full(n, 0.3),
+        "share_negative": np.zeros(n),
+        "share_positive": np.ones(n),
+    }
+    shard = publish_to_memory(toy_config(), corpus, dataclasses.replace(summary, statistics=above)).shard(
+        GATE
+    )
+    bottom = next(group for group in shard["groups"] if group["group"] == "bottom")
+    assert bottom == {"group": "bottom", "count": 0, "share": 0.0, "low": None, "high": None}
+
+
 def test_previous_and_next_walk_the_whole_table_once(
     run: tuple[Corpus, Summary], publication: Publication
 ) -> None:
