@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float64, Int, Int64
 
 from generator.summarize.histogram import Counts, codes_of, low_edges
-from generator.summarize.samples import N_STRATA, Entries
+from generator.summarize.samples import Entries
 from generator.summarize.view import Scope
 
 
@@ -103,7 +103,7 @@ def band_examples(
     """
     code = codes_of(entries.value)
     doc = scope.corpus.doc[entries.token]
-    bounds = np.searchsorted(entries.group, np.arange(scope.n_channels + 1) * N_STRATA)
+    bounds = np.searchsorted(entries.channel, np.arange(scope.n_channels + 1))
     chosen = []
     for c in range(scope.n_channels):
         rows = np.arange(bounds[c], bounds[c + 1])

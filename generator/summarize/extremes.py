@@ -14,33 +14,26 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int, Int64
 
 from generator.errors import FeaturebookError
-from generator.summarize.view import TILE, Scope, View, capture_windows
+from generator.summarize.lists import EMPTY, TOKEN_LIMIT, BestLists, make_keys, rank_of, token_of
+from generator.summarize.view import TILE, Scope, View
 
-_EMPTY = np.iinfo(np.int64).min
-_TOKEN_LIMIT = 2**32
 _MANY_TILES = 16
 """A channel that beats its threshold in more tiles of a block than this is searched document by document instead."""
 
 
 def keys_of(value: Float32[np.ndarray, " n"], token: Int[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:
-    """One integer per (value, token) that sorts like (value ascending, token descending).
+    """Keys that sort like (value ascending, token descending): the float's bits made monotonic, and the token.
 
-    The upper half is the float's bits made monotonic, the lower half 2³² − 1 − token. Negative zero equals zero.
+    Negative zero equals zero.
     """
     bits = (value + np.float32(0)).view(np.int32)
-    ordered = bits ^ ((bits >> 31) & 0x7FFFFFFF)
-    return (ordered.astype(np.int64) << 32) | (_TOKEN_LIMIT - 1 - token)
+    return make_keys(bits ^ ((bits >> 31) & 0x7FFFFFFF), token)
 
 
 def value_of(key: Int64[np.ndarray, "*shape"]) -> Float32[np.ndarray, "*shape"]:
     """The value in a key."""
-    ordered = (key >> 32).astype(np.int32)
+    ordered = rank_of(key).astype(np.int32)
     return (ordered ^ ((ordered >> 31) & 0x7FFFFFFF)).view(np.float32)
-
-
-def token_of(key: Int64[np.ndarray, "*shape"]) -> Int64[np.ndarray, "*shape"]:
-    """The token in a key."""
-    return _TOKEN_LIMIT - 1 - (key & (_TOKEN_LIMIT - 1))
 
 
 @dataclass
@@ -72,18 +65,14 @@ class Extremes:
     sign = 1
 
     def __init__(self, scope: Scope) -> None:
-        if scope.corpus.n_tokens >= _TOKEN_LIMIT:
+        if scope.corpus.n_tokens >= TOKEN_LIMIT:
             raise FeaturebookError(
                 f"The corpus has {scope.corpus.n_tokens} tokens; at most 2^32 − 1 can be summarised. Set max_documents."
             )
-        k, c = scope.settings.k, scope.n_channels
         self.scope = scope
-        self.keys = np.full((c, k), _EMPTY, np.int64)  # descending
-        self.slots = np.full((c, k), -1, np.int64)  # row of each entry's window in the pool
-        self.pool: list[np.ndarray] = []
-        self.pool_size = 0
-        unsigned_floor = 0.0 if self.sign > 0 else np.inf
-        self.floor = np.where(scope.is_signed, -np.inf, unsigned_floor).astype(np.float32)
+        self.lists = BestLists(scope, 1, scope.settings.k)
+        floor = 0.0 if self.sign > 0 else np.inf
+        self.floor = np.where(scope.is_signed, -np.inf, floor).astype(np.float32)
 
     def add(self, view: View) -> None:
         """Takes in the measured, finite values of a block."""
@@ -98,48 +87,30 @@ class Extremes:
             self._insert(view, self._by_document(view, np.flatnonzero(is_crowded), threshold))
         found = self._in_tiles(view, hits, threshold)
         self._insert(view, self._limit_documents(view, found))
+        self.lists.capture(view)
 
     def merge(self, other: "Extremes") -> None:
         """Takes in another accumulator's lists."""
-        other.compact()
-        base = self._grow(other.pool)
-        slots = np.where(other.slots >= 0, other.slots + base, -1)
-        self._keep_best(np.arange(len(self.keys)), other.keys, slots)
+        self.lists.merge(other.lists)
 
     def state(self) -> dict[str, np.ndarray]:
         """Everything needed to go on."""
-        self.compact()
-        width = 2 * self.scope.settings.context + 1
-        pool = np.concatenate([np.zeros((0, width), np.float32), *self.pool])
-        return {"keys": self.keys, "slots": self.slots, "pool": pool}
+        return self.lists.state()
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
         """Takes over what ``state`` gave."""
-        self.keys, self.slots = state["keys"], state["slots"]
-        self.pool, self.pool_size = [state["pool"]], len(state["pool"])
+        self.lists.restore(state)
 
     def result(self) -> ExtremeExamples:
         """The finished lists."""
-        state = self.state()
-        channel, rank = np.nonzero(state["keys"] != _EMPTY)
-        keys = state["keys"][channel, rank]
+        channel, keys, window = self.lists.entries()
         value = value_of(keys) * np.float32(self.sign)
-        window = state["pool"][state["slots"][channel, rank]]
         return ExtremeExamples(channel, token_of(keys), value + np.float32(0), window)
-
-    def compact(self) -> None:
-        """Drops the windows of entries that have fallen out of the lists."""
-        if not self.pool_size:
-            return
-        is_used = self.slots >= 0
-        self.pool = [np.concatenate(self.pool)[self.slots[is_used]]]
-        self.pool_size = len(self.pool[0])
-        self.slots[is_used] = np.arange(self.pool_size)
 
     def _threshold(self, first_token: int) -> Float32[np.ndarray, " channel"]:
         """What a value must exceed. Where the k-th entry comes later in the corpus, an equal value suffices."""
-        last = self.keys[:, -1]
-        is_full = last != _EMPTY
+        last = self.lists.worst
+        is_full = last != EMPTY
         worst = value_of(np.where(is_full, last, 0))
         tie_wins = token_of(last) > first_token
         worst = np.where(tie_wins, np.nextafter(worst, np.float32(-np.inf)), worst)
@@ -245,43 +216,7 @@ class Extremes:
         return found.select(np.concatenate(taken))
 
     def _insert(self, view: View, found: Candidates) -> None:
-        """Merges a block's candidates into the lists."""
-        if not len(found.row):
-            return
-        found, rank = self._rank(view, found)
-        keys = keys_of(found.value, view.token[found.row])
-        windows = capture_windows(view, view.token[found.row], found.channel)
-        base = self._grow([windows])
-        touched, row = np.unique(found.channel, return_inverse=True)
-        fresh = np.full((len(touched), int(rank.max()) + 1), _EMPTY, np.int64)
-        slots = np.full(fresh.shape, -1, np.int64)
-        fresh[row, rank], slots[row, rank] = keys, base + np.arange(len(keys))
-        self._keep_best(touched, fresh, slots)
-        if self.pool_size > 4 * self.keys.size:
-            self.compact()
-
-    def _rank(self, view: View, found: Candidates) -> tuple[Candidates, Int[np.ndarray, " n"]]:
-        """Sorts by channel and strength, and drops what is not among the best k of the block."""
-        keys = keys_of(found.value, view.token[found.row])
-        found = found.select(np.lexsort((-keys, found.channel)))
-        starts = np.flatnonzero(np.diff(found.channel, prepend=-1))
-        rank = np.arange(len(found.row)) - np.repeat(starts, np.diff(np.append(starts, len(found.row))))
-        kept = rank < self.scope.settings.k
-        return found.select(kept), rank[kept]
-
-    def _keep_best(self, channels: np.ndarray, keys: np.ndarray, slots: np.ndarray) -> None:
-        all_keys = np.concatenate([self.keys[channels], keys], axis=1)
-        all_slots = np.concatenate([self.slots[channels], slots], axis=1)
-        order = np.argsort(all_keys, axis=1)[:, ::-1][:, : self.keys.shape[1]]
-        self.keys[channels] = np.take_along_axis(all_keys, order, axis=1)
-        self.slots[channels] = np.take_along_axis(all_slots, order, axis=1)
-
-    def _grow(self, windows: list[np.ndarray]) -> int:
-        """Appends windows to the pool and returns the slot of the first."""
-        base = self.pool_size
-        self.pool.extend(windows)
-        self.pool_size += sum(map(len, windows))
-        return base
+        self.lists.offer(found.channel, keys_of(found.value, view.token[found.row]))
 
 
 class Top(Extremes):

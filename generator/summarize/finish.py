@@ -125,16 +125,16 @@ def _sampled(
     accumulator: Accumulator, groups: list[str], bands: list[Band], edges: BandEdges
 ) -> list[tuple[np.ndarray, ...]]:
     samples = accumulator.statistics["samples"]
-    strata, random = samples.strata.settle(), samples.random.settle()
+    strata, random = samples.strata(), samples.random()
     picked = band_examples(strata, bands, edges, accumulator.scope)
     rows = np.concatenate([np.zeros(0, np.int64), *(p[2] for p in picked)])
     channel = np.repeat([p[0] for p in picked], [len(p[2]) for p in picked]).astype(np.int64)
     first = groups.index("random") - len(bands)
     group = np.repeat([first + p[1] for p in picked], [len(p[2]) for p in picked]).astype(np.int64)
-    last = np.full(len(random.group), groups.index("random"))
+    last = np.full(len(random.channel), groups.index("random"))
     return [
         (channel, group, strata.token[rows], strata.value[rows], strata.window[rows]),
-        (random.group, last, random.token, random.value, random.window),
+        (random.channel, last, random.token, random.value, random.window),
     ]
 
 
@@ -198,7 +198,9 @@ def _neighbours(
     limit, notes = scope.settings.neighbours, []
     lists = {side: direction_neighbours(directions, side.split("_")[0], limit) for side in _COSINES}
     for kind in ("correlation", "coactivation"):
-        lists[kind] = join_neighbours([n for part in pairs.parts.values() for n in _nearest(part, kind, limit)])
+        lists[kind] = join_neighbours(
+            [n for part in pairs.parts.values() for n in _nearest(part, kind, limit)]
+        )
     for name, part in pairs.parts.items():
         if part.n_sampled is not None:
             notes.append(

@@ -24,6 +24,7 @@ MAX_BINS = 100
 """Bins of the histogram that is shown."""
 
 _SHIFT = 23 - MANTISSA_BITS
+_RAW = 1 << (8 + MANTISSA_BITS)
 _BASE = ((127 + LOWEST_EXPONENT) << MANTISSA_BITS) - 1
 
 
@@ -53,61 +54,70 @@ def low_edges(code: Int[np.ndarray, "*shape"]) -> Float64[np.ndarray, "*shape"]:
 
 
 class FineHistogram:
-    """Counts of every bin and channel. Only the range of codes that occurs is allocated, in whole octaves."""
+    """Counts of every bin and channel, by sign and magnitude. Only the octaves that occur are allocated."""
 
     def __init__(self, scope: Scope) -> None:
-        self.first = 0
-        """Code of column 0."""
-        self.counts: Int64[np.ndarray, "channel bin"] = np.zeros((scope.n_channels, 1), np.int64)
+        self.sides: list[Int64[np.ndarray, "channel bin"]] = [
+            np.zeros((scope.n_channels, PER_OCTAVE), np.int64) for _ in range(2)
+        ]
+        """Counts by code, of values ≥ 0 and of values < 0 (by the code of their magnitude)."""
 
     def add(self, view: View) -> None:
         """Counts the measured, finite values of a block."""
         if not view.n:
             return
-        codes, low, high = self._transposed_codes(view)
-        self._cover(low, high)
-        width = self.counts.shape[1]
-        for channel, row in enumerate(codes):
-            kept = row if view.finite is None else row[view.finite[:, channel]]
-            self.counts[channel] += np.bincount(kept - self.first, minlength=width)
+        self._cover(0, float(view.tile_max.max()))
+        self._cover(1, -float(view.tile_min.min()))
+        for channel, values in view.columns():
+            bits = values.view(np.uint32)
+            raw = np.bincount(bits >> np.uint32(_SHIFT), minlength=2 * _RAW)
+            for side, half in enumerate((raw[:_RAW], raw[_RAW:])):
+                _add_raw(self.sides[side][channel], half)
+                if half[0]:
+                    zeros = np.count_nonzero(bits == np.uint32(side << 31))
+                    self.sides[side][channel, 1] -= zeros
+                    self.sides[0][channel, 0] += zeros
 
     def merge(self, other: "FineHistogram") -> None:
         """Takes in another accumulator's tokens."""
-        self._cover(other.first, other.first + other.counts.shape[1] - 1)
-        start = other.first - self.first
-        self.counts[:, start : start + other.counts.shape[1]] += other.counts
+        for side, counts in enumerate(other.sides):
+            self._widen(side, counts.shape[1])
+            self.sides[side][:, : counts.shape[1]] += counts
 
     def state(self) -> dict[str, np.ndarray]:
         """Everything needed to go on."""
-        return {"first": np.array(self.first), "counts": self.counts}
+        return {"positive": self.sides[0], "negative": self.sides[1]}
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
         """Takes over what ``state`` gave."""
-        self.first, self.counts = int(state["first"]), state["counts"]
-
-    def _transposed_codes(self, view: View) -> tuple[np.ndarray, int, int]:
-        codes = np.empty((view.scope.n_channels, view.n), np.int16)
-        low = high = 0
-        for rows in view.strips():
-            strip = codes_of(view.zeroed[rows])
-            low, high = min(low, int(strip.min())), max(high, int(strip.max()))
-            codes[:, rows] = strip.astype(np.int16).T
-        return codes, low, high
-
-    def _cover(self, low: int, high: int) -> None:
-        """Widens the counts to hold these codes."""
-        last = self.first + self.counts.shape[1] - 1
-        if low >= self.first and high <= last:
-            return
-        low = min(self.first, low // PER_OCTAVE * PER_OCTAVE)
-        high = max(last, -(-high // PER_OCTAVE) * PER_OCTAVE)
-        wider = np.zeros((len(self.counts), high - low + 1), np.int64)
-        wider[:, self.first - low : self.first - low + self.counts.shape[1]] = self.counts
-        self.first, self.counts = low, wider
+        self.sides = [state["positive"], state["negative"]]
 
     def result(self) -> "Counts":
         """The counts with the codes of their columns."""
-        return Counts(np.arange(self.first, self.first + self.counts.shape[1]), self.counts)
+        positive, negative = self.sides
+        code = np.arange(1 - negative.shape[1], positive.shape[1])
+        return Counts(code, np.concatenate([negative[:, :0:-1], positive], axis=1))
+
+    def _cover(self, side: int, magnitude: float) -> None:
+        """Makes room for values up to this magnitude."""
+        if magnitude > 0:
+            code = int(codes_of(np.array([magnitude], np.float32))[0])
+            self._widen(side, min(-(-(code + 1) // PER_OCTAVE) * PER_OCTAVE, LAST + 1))
+
+    def _widen(self, side: int, width: int) -> None:
+        counts = self.sides[side]
+        if width > counts.shape[1]:
+            self.sides[side] = np.zeros((len(counts), width), np.int64)
+            self.sides[side][:, : counts.shape[1]] = counts
+
+
+def _add_raw(counts: Int64[np.ndarray, " bin"], raw: Int64[np.ndarray, " raw"]) -> None:
+    """Adds counts by exponent and upper mantissa bits to the codes of one side; zeros go with (0, 2^−30) for now."""
+    start, n = _BASE + 1, len(counts) - 2
+    counts[1] += raw[:start].sum()
+    counts[2:] += raw[start : start + n]
+    if len(counts) == LAST + 1:
+        counts[LAST] += raw[start + n :].sum()
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Count, mean, standard deviation, skewness, kurtosis, smallest and largest value."""
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float32, Float64
 
 from generator.summarize.view import Scope, View
 
@@ -27,9 +27,7 @@ class Moments:
         if not view.n:
             return
         low, high = view.tile_min.min(axis=0), view.tile_max.max(axis=0)
-        mean = view.zeroed.sum(axis=0, dtype=np.float64) / np.maximum(view.n_finite, 1)
-        mean = np.where(low == high, low, mean)  # exact where constant: its variance is 0, not 1e-33
-        self._combine(view.n_finite, mean, *_power_sums(view, mean))
+        self._combine(view.n_finite, *_central_sums(view, low, high))
         self.n_nonfinite += view.n - view.n_finite
         np.minimum(self.low, low, out=self.low)
         np.maximum(self.high, high, out=self.high)
@@ -90,15 +88,20 @@ class Moments:
         }
 
 
-def _power_sums(view: View, mean: Float64[np.ndarray, " channel"]) -> list[Float64[np.ndarray, " channel"]]:
-    """Sums of the second, third and fourth power of the deviation from ``mean``."""
-    sums = [np.zeros(len(mean)) for _ in range(3)]
-    for rows in view.strips():
-        d = view.zeroed[rows] - mean
-        if view.finite is not None:
-            d[~view.finite[rows]] = 0.0
-        square = d * d
-        sums[0] += square.sum(axis=0)
-        sums[1] += np.multiply(d, square, out=d).sum(axis=0)
-        sums[2] += np.multiply(square, square, out=square).sum(axis=0)
+def _central_sums(
+    view: View, low: Float32[np.ndarray, " channel"], high: Float32[np.ndarray, " channel"]
+) -> Float64[np.ndarray, "4 channel"]:
+    """Mean, and sums of the second, third and fourth power of the deviation from it, of each channel of a block."""
+    sums = np.zeros((4, len(low)))
+    deviation, square = np.empty(view.n), np.empty(view.n)
+    for channel, values in view.columns():
+        if (
+            low[channel] >= high[channel]
+        ):  # constant: exactly, or its variance would be 1e-33; or no finite value
+            sums[0, channel] = low[channel] if len(values) else 0.0
+            continue
+        mean = sums[0, channel] = values.sum(dtype=np.float64) / len(values)
+        d = np.subtract(values, mean, out=deviation[: len(values)])
+        d2 = np.multiply(d, d, out=square[: len(values)])
+        sums[1:, channel] = d2.sum(), d2 @ d, d2 @ d2
     return sums

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float32, Float64, Int, Int64
 
-from generator.summarize.samples import ranks
+from generator.summarize.lists import places
 from generator.summarize.view import Scope, View
 
 RowsOf = Callable[[slice], np.ndarray]
@@ -236,7 +236,7 @@ def nearest_in_rows(
     row, column = np.nonzero((size >= cut[:, None]) & (size > 0))
     order = np.lexsort((columns[column], -size[row, column], row))
     row, column = row[order], column[order]
-    kept = ranks(row) < limit
+    kept = places(row) < limit
     row, column = row[kept], column[kept]
     return NeighbourList(rows[row], columns[column], value[row, column])
 

@@ -4,105 +4,43 @@ A hash of (seed, document, position, channel) decides, never the order of arriva
 hash gives the same uniform sample whatever way the corpus was split.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float32, Int, Int64, UInt32
+from jaxtyping import Bool, Float32, Float64, Int, Int64, UInt32
 
-from generator.summarize.histogram import LAST, codes_of
-from generator.summarize.view import Scope, View, capture_windows
+from generator.summarize.histogram import LAST, PER_OCTAVE, codes_of, low_edges
+from generator.summarize.lists import EMPTY, BestLists, make_keys, rank_of, token_of
+from generator.summarize.view import STRIP, Scope, View
 
-STRATUM_BINS = 16
-"""Fine bins per stratum: a quarter of an octave."""
-
-N_SIDE = (LAST >> 4) + 1
+N_SIDE = 32
 N_STRATA = 2 * N_SIDE
-"""Strata of one channel: those of negative values first, mirrored."""
+"""Strata of one channel: ``N_SIDE`` of values > 0, then as many of values < 0.
 
-_PLENTY = np.uint32(2**32 // 128)
-"""A stratum whose worst kept hash is below this has been filled from many tokens."""
+Magnitudes are taken relative to the channel's reference RMS: the first stratum holds everything below a quarter of it, six
+of half an octave reach to twice of it, and from there each is a quarter of an octave; the last has no upper end.
+"""
 
-_COLUMNS = ("group", "hash", "token", "value", "window")
+INNER_FACTOR = 4
+"""The first stratum keeps so many times the entries of another one: for a sparse channel it holds most values."""
+
+_FINE_FROM, _COARSE_FROM = PER_OCTAVE, -2 * PER_OCTAVE
+_N_COARSE = (_FINE_FROM - _COARSE_FROM) // (PER_OCTAVE // 2)
+
+_FIRST_ROWS = 64
+"""Rows offered at once in the beginning; then as many as were seen before, so that few are offered in vain."""
 
 
 @dataclass(frozen=True)
 class Entries:
-    """Sampled tokens, sorted by group, hash and token."""
+    """Sampled tokens, sorted by channel, then by hash within each of its lists."""
 
-    group: Int64[np.ndarray, " n"]  # channel, or channel · N_STRATA + stratum
-    hash: UInt32[np.ndarray, " n"]
+    channel: Int64[np.ndarray, " n"]
+    hash: Int64[np.ndarray, " n"]
     token: Int64[np.ndarray, " n"]  # global index
     value: Float32[np.ndarray, " n"]
     window: Float32[np.ndarray, "n window"]
-
-    def select(self, rows: np.ndarray) -> "Entries":
-        """Some of them."""
-        return Entries(*(getattr(self, name)[rows] for name in _COLUMNS))
-
-
-class Reservoir:
-    """For each group the ``limit`` entries with the lowest hash; at most one per document when ``is_spread``."""
-
-    def __init__(self, scope: Scope, n_groups: int, limit: int, *, is_spread: bool) -> None:
-        width = 2 * scope.settings.context + 1
-        self.scope, self.limit, self.is_spread = scope, limit, is_spread
-        self.worst = np.full(n_groups, 2**32 - 1 if limit else 0, np.uint32)
-        """A new entry must have a hash not above this to matter."""
-        empty = np.zeros(0, np.int64)
-        self.kept = Entries(
-            empty, empty.astype(np.uint32), empty, empty.astype(np.float32), np.zeros((0, width), np.float32)
-        )
-        self.waiting: list[Entries] = []
-        self.n_waiting = 0
-
-    def offer(self, entries: Entries) -> None:
-        """Adds entries; they are sorted in when enough have come together."""
-        self.waiting.append(entries)
-        self.n_waiting += len(entries.group)
-        if self.n_waiting > max(20_000, len(self.kept.group) // 2):
-            self.settle()
-
-    def settle(self) -> Entries:
-        """Sorts in what waits and returns what is kept."""
-        if self.waiting:
-            parts = [self.kept, *self.waiting]
-            joined = Entries(*(np.concatenate([getattr(p, name) for p in parts]) for name in _COLUMNS))
-            self.waiting, self.n_waiting = [], 0
-            self.kept = self._lowest(joined)
-            self._update_worst()
-        return self.kept
-
-    def _lowest(self, entries: Entries) -> Entries:
-        if self.is_spread:
-            doc = self.scope.corpus.doc[entries.token]
-            order = np.lexsort((entries.token, entries.hash, doc, entries.group))
-            group, doc = entries.group[order], doc[order]
-            is_first = np.ones(len(order), bool)
-            is_first[1:] = (group[1:] != group[:-1]) | (doc[1:] != doc[:-1])
-            entries = entries.select(order[is_first])
-        order = np.lexsort((entries.token, entries.hash, entries.group))
-        rank = ranks(entries.group[order])
-        return entries.select(order[rank < self.limit])
-
-    def _update_worst(self) -> None:
-        is_last = ranks(self.kept.group) == self.limit - 1
-        self.worst[self.kept.group[is_last]] = self.kept.hash[is_last]
-
-    def state(self, prefix: str) -> dict[str, np.ndarray]:
-        """Everything needed to go on."""
-        kept = self.settle()
-        return {f"{prefix}_{name}": getattr(kept, name) for name in _COLUMNS}
-
-    def restore(self, prefix: str, state: dict[str, np.ndarray]) -> None:
-        """Takes over what ``state`` gave."""
-        self.kept = Entries(*(state[f"{prefix}_{name}"] for name in _COLUMNS))
-        self._update_worst()
-
-
-def ranks(group: Int[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:
-    """0, 1, 2, … within each run of equal entries."""
-    starts = np.flatnonzero(np.diff(group, prepend=-1))
-    return np.arange(len(group)) - np.repeat(starts, np.diff(np.append(starts, len(group))))
 
 
 class Samples:
@@ -113,129 +51,179 @@ class Samples:
     """
 
     def __init__(self, scope: Scope) -> None:
-        c, settings = scope.n_channels, scope.settings
-        self.scope = scope
-        self.random = Reservoir(scope, c, settings.random, is_spread=False)
-        self.strata = Reservoir(scope, c * N_STRATA, settings.per_band, is_spread=True)
+        settings = scope.settings
+        self.scope, self.n_seen = scope, 0
+        self.lists = {
+            "random": BestLists(scope, 1, settings.random),
+            "inner": BestLists(scope, 2, settings.per_band * INNER_FACTOR),
+            "outer": BestLists(scope, N_STRATA, settings.per_band),
+        }
+        self.base = reference_codes(scope)
 
     def add(self, view: View) -> None:
         """Takes in the measured, finite values of a block."""
-        quiet_low, quiet_high, quiet_hash = self._quiet()
-        for rows in view.strips():
-            values = view.zeroed[rows]
-            drawn = view.hash[rows, None] * self.scope.multiplier
-            self._offer_random(view, rows, drawn)
-            size = np.abs(values)
-            mask = drawn <= quiet_hash
-            mask |= size < quiet_low
-            mask |= size > quiet_high
-            self._offer_strata(view, rows, drawn, mask)
+        for rows in self._stages(view.n):
+            is_random, is_banded = self._filter(view, rows)
+            self._offer_random(view, rows, is_random)
+            self._offer_strata(view, rows, is_banded)
+        for lists in self.lists.values():
+            lists.capture(view)
 
     def merge(self, other: "Samples") -> None:
         """Takes in another accumulator's samples."""
-        self.random.offer(other.random.settle())
-        self.strata.offer(other.strata.settle())
+        self.n_seen += other.n_seen
+        for name, lists in self.lists.items():
+            lists.merge(other.lists[name])
 
     def state(self) -> dict[str, np.ndarray]:
         """Everything needed to go on."""
-        return self.random.state("random") | self.strata.state("strata")
+        state = {f"{name}/{k}": a for name, lists in self.lists.items() for k, a in lists.state().items()}
+        return state | {"n_seen": np.array(self.n_seen)}
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
         """Takes over what ``state`` gave."""
-        self.random.restore("random", state)
-        self.strata.restore("strata", state)
+        self.n_seen = int(state["n_seen"])
+        for name, lists in self.lists.items():
+            lists.restore({k: state[f"{name}/{k}"] for k in ("list", "key", "window")})
 
-    def _quiet(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Per channel a range of magnitudes whose strata are all well filled, and the highest hash that one still takes.
+    def random(self) -> Entries:
+        """The random sample, lowest hash first."""
+        return self._entries(["random"])
 
-        Nearly all values lie in it and have a higher hash, which three comparisons find out. The range is the longest
-        run of well-filled strata of both signs.
-        """
-        worst = self.strata.worst.reshape(-1, 2, N_SIDE)
-        worst = np.where(
-            self.scope.is_signed[:, None], np.maximum(worst[:, 0, ::-1], worst[:, 1]), worst[:, 1]
-        )
-        is_full = worst <= _PLENTY
-        low, high = longest_runs(is_full)
-        inside = (np.arange(N_SIDE) >= low[:, None]) & (np.arange(N_SIDE) < high[:, None])
-        hashes = np.where(inside, worst, 0).max(axis=1).astype(np.uint32)
-        return stratum_edge(low), stratum_edge(high), hashes
+    def strata(self) -> Entries:
+        """Everything kept for the bands."""
+        return self._entries(["inner", "outer"])
 
-    def _offer_random(self, view: View, rows: slice, drawn: UInt32[np.ndarray, "token channel"]) -> None:
-        inverse = ~drawn
-        mask = inverse <= self.random.worst
-        row, channel = np.divmod(np.flatnonzero(mask), mask.shape[1])
-        if not len(row) or not self.random.limit:
-            return
-        hashes, row = inverse[row, channel], row + rows.start
+    def _entries(self, names: list[str]) -> Entries:
+        parts = []
+        for name in names:
+            lists, keys, windows = self.lists[name].entries()
+            parts.append((lists // self.lists[name].per_channel, _hash_of(keys), token_of(keys), windows))
+        channel, hashes, token, window = (np.concatenate(column) for column in zip(*parts))
+        order = np.argsort(channel, kind="stable")
+        window = window[order]
+        value = window[:, self.scope.settings.context] + np.float32(0)
+        return Entries(channel[order], hashes[order], token[order], value, window)
+
+    def _stages(self, n: int) -> Iterator[slice]:
+        start = 0
+        while start < n:
+            stop = min(n, start + max(self.n_seen, _FIRST_ROWS))
+            yield slice(start, stop)
+            self.n_seen += stop - start
+            start = stop
+
+    def _candidates(
+        self, view: View, rows: slice, wanted: Bool[np.ndarray, "token channel"]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Row, channel, value and hash of the tokens marked."""
+        row, channel = np.divmod(np.flatnonzero(wanted), wanted.shape[1])
+        row += rows.start
         value = view.values[row, channel]
+        return row, channel, value, view.hash[row] * self.scope.multiplier[channel]
+
+    def _filter(self, view: View, rows: slice) -> tuple[np.ndarray, np.ndarray]:
+        """Which tokens may enter a random sample, and which a stratum; few others are among them."""
+        shape = (rows.stop - rows.start, self.scope.n_channels)
+        is_random, is_banded = np.empty(shape, bool), np.empty(shape, bool)
+        least = ~_limit(self.lists["random"].worst)  # the random sample takes hashes from the upper end
+        quiet_hash, quiet_size = self._quiet()
+        for start in range(rows.start, rows.stop, STRIP):
+            strip = slice(start, min(start + STRIP, rows.stop))
+            out = slice(strip.start - rows.start, strip.stop - rows.start)
+            hashes = view.hash[strip, None] * self.scope.multiplier
+            np.greater_equal(hashes, least, out=is_random[out])
+            np.less_equal(hashes, quiet_hash, out=is_banded[out])
+            is_banded[out] |= np.abs(view.values[strip]) >= quiet_size
+        return is_random, is_banded
+
+    def _offer_random(self, view: View, rows: slice, wanted: Bool[np.ndarray, "token channel"]) -> None:
+        lists = self.lists["random"]
+        row, channel, value, hashes = self._candidates(view, rows, wanted)
         kept = np.isfinite(value)
         kept &= self.scope.is_signed[channel] | (np.abs(value) > self.scope.threshold[channel])
-        self._offer(self.random, view, row[kept], channel[kept], channel[kept], hashes[kept])
+        row, channel, hashes = row[kept], channel[kept], hashes[kept]
+        lists.offer(channel, _keys(~hashes, view.token[row]))
 
-    def _offer_strata(self, view: View, rows: slice, drawn: np.ndarray, mask: np.ndarray) -> None:
-        if not self.strata.limit:
-            return
-        row, channel = np.divmod(np.flatnonzero(mask), mask.shape[1])
-        hashes, row = drawn[row, channel], row + rows.start
-        value = view.values[row, channel]
-        group = channel * N_STRATA + stratum_of(value)
+    def _offer_strata(self, view: View, rows: slice, wanted: Bool[np.ndarray, "token channel"]) -> None:
+        inner, outer = self.lists["inner"], self.lists["outer"]
+        row, channel, value, hashes = self._candidates(view, rows, wanted)
         kept = np.isfinite(value) & (value != 0) & (self.scope.is_signed[channel] | (value > 0))
-        group = np.where(kept, group, 0)
-        kept &= hashes <= self.strata.worst[group]
-        self._offer(self.strata, view, row[kept], channel[kept], group[kept], hashes[kept])
+        stratum = strata_of(value, self.base[channel])
+        keys = _keys(hashes, view.token[row])
+        is_inner = stratum % N_SIDE == 0
+        list_of = np.where(is_inner, 2 * channel + stratum // N_SIDE, N_STRATA * channel + stratum)
+        for lists, side in ((inner, is_inner), (outer, ~is_inner)):
+            chosen = np.flatnonzero(kept & side)
+            chosen = chosen[keys[chosen] > lists.worst[list_of[chosen]]]
+            lists.offer(list_of[chosen], keys[chosen])
 
-    def _offer(
-        self,
-        reservoir: Reservoir,
-        view: View,
-        row: np.ndarray,
-        channel: np.ndarray,
-        group: np.ndarray,
-        hashes: np.ndarray,
-    ) -> None:
-        if not len(row):
-            return
-        best = _lowest_of_block(group, hashes, row, view.doc[row], reservoir)
-        row, channel, group, hashes = row[best], channel[best], group[best], hashes[best]
-        token = view.token[row]
-        window = capture_windows(view, token, channel)
-        reservoir.offer(
-            Entries(group.astype(np.int64), hashes, token, view.values[row, channel] + np.float32(0), window)
-        )
+    def _quiet(self) -> tuple[UInt32[np.ndarray, " channel"], Float32[np.ndarray, " channel"]]:
+        """Per channel a magnitude below which all strata are well filled, and the highest hash that one still takes.
 
-
-def _lowest_of_block(
-    group: np.ndarray, hashes: np.ndarray, row: np.ndarray, doc: np.ndarray, reservoir: Reservoir
-) -> np.ndarray:
-    """Of many candidates those that can stay, so that few windows are captured."""
-    order = np.lexsort((row, hashes, group))
-    if reservoir.is_spread:
-        _, first = np.unique(group[order] * (int(doc.max()) + 1) + doc[order], return_index=True)
-        order = order[np.sort(first)]
-    return order[ranks(group[order]) < reservoir.limit]
+        Nearly all values are smaller and have a higher hash, which two comparisons find out.
+        """
+        if not self.scope.settings.per_band:
+            return np.zeros(self.scope.n_channels, np.uint32), np.full(
+                self.scope.n_channels, np.inf, np.float32
+            )
+        inner, outer = self.lists["inner"].worst.reshape(-1, 2), self.lists["outer"].worst
+        worst = _limit(outer).reshape(-1, 2, N_SIDE)
+        worst[:, :, 0] = _limit(inner)
+        worst = np.where(self.scope.is_signed[:, None], worst.max(axis=1), worst[:, 0])
+        n_filled = _cheapest_prefix(worst / 2**32, self.scope.settings.per_band, max(self.n_seen, 1))
+        hashes = np.where(np.arange(N_SIDE) < n_filled[:, None], worst, 0).max(axis=1)
+        size = low_edges(np.clip(self.base + _lowest_offset(n_filled), 0, 2 * LAST)).astype(np.float32)
+        return hashes.astype(np.uint32), np.where(n_filled > 0, size, np.float32(0))
 
 
-def stratum_of(value: Float32[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
-    """0 … N_STRATA − 1, ascending with the value."""
-    side = np.abs(codes_of(value)) // STRATUM_BINS
-    return np.where(value < 0, N_SIDE - 1 - side, N_SIDE + side)
+def reference_codes(scope: Scope) -> Int64[np.ndarray, " channel"]:
+    """The fine code of each channel's reference RMS (of 1 where it has none)."""
+    rms = np.array([c.reference_rms for c in scope.channels], np.float64)
+    rms = np.where(np.isfinite(rms) & (rms > 0), rms, 1.0)
+    return codes_of(np.minimum(rms, 1e30).astype(np.float32)).astype(np.int64)
 
 
-def stratum_edge(side: Int[np.ndarray, " n"]) -> Float32[np.ndarray, " n"]:
-    """The smallest magnitude of the strata at this distance from zero."""
-    from generator.summarize.histogram import low_edges
+def _cheapest_prefix(
+    worst: Float64[np.ndarray, "channel k"], limit: int, n_seen: int
+) -> Int64[np.ndarray, " channel"]:
+    """How many of the inner strata to filter by hash alone, so that the fewest tokens are looked at closely.
 
-    return low_edges(side * STRATUM_BINS).astype(np.float32)
+    Filtering strata by hash lets through a share of the tokens equal to the worst hash among them; the strata beyond are
+    looked at in full, and a stratum whose ``limit`` lowest hashes reach up to w has about limit / w tokens.
+    """
+    share = limit / worst / n_seen
+    beyond = share.sum(axis=1, keepdims=True) - np.cumsum(share, axis=1)
+    cost = np.maximum.accumulate(worst, axis=1) + beyond
+    return np.where(cost.min(axis=1) < 1, cost.argmin(axis=1) + 1, 0)
 
 
-def longest_runs(mask: np.ndarray) -> tuple[Int64[np.ndarray, " row"], Int64[np.ndarray, " row"]]:
-    """Start and stop of the longest run of true entries in each row; both 0 where there is none."""
-    run = np.zeros(mask.shape[0], np.int64)
-    length, stop = run.copy(), run.copy()
-    for column in range(mask.shape[1]):
-        run = np.where(mask[:, column], run + 1, 0)
-        is_longer = run > length
-        length = np.where(is_longer, run, length)
-        stop = np.where(is_longer, column + 1, stop)
-    return stop - length, stop
+def strata_of(value: Float32[np.ndarray, " n"], base: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:
+    """The stratum of each value; ``base`` is the fine code of its channel's reference RMS."""
+    offset = np.abs(codes_of(value)) - base
+    coarse = 1 + (offset - _COARSE_FROM) // (PER_OCTAVE // 2)
+    fine = 1 + _N_COARSE + (offset - _FINE_FROM) // (PER_OCTAVE // 4)
+    side = np.clip(np.where(offset < _FINE_FROM, coarse, fine), 0, N_SIDE - 1)
+    return side + N_SIDE * (value < 0)
+
+
+def _lowest_offset(side: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:
+    """The smallest code relative to the reference of each stratum, counted outwards; beyond the last, a huge one."""
+    coarse = _COARSE_FROM + (side - 1) * (PER_OCTAVE // 2)
+    fine = _FINE_FROM + (side - 1 - _N_COARSE) * (PER_OCTAVE // 4)
+    offset = np.where(side <= _N_COARSE, coarse, fine)
+    return np.where(side >= N_SIDE, 2 * LAST, offset)
+
+
+def _keys(hashes: UInt32[np.ndarray, " n"], token: Int[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:
+    """Keys by which the lowest hash is the best."""
+    return make_keys(2**31 - 1 - hashes.astype(np.int64), token)
+
+
+def _hash_of(keys: Int64[np.ndarray, "*shape"]) -> Int64[np.ndarray, "*shape"]:
+    return 2**31 - 1 - rank_of(keys)
+
+
+def _limit(worst: Int64[np.ndarray, "*shape"]) -> UInt32[np.ndarray, "*shape"]:
+    """The highest hash that can still enter a list whose worst key is given."""
+    return np.where(worst == EMPTY, 2**32 - 1, _hash_of(worst)).astype(np.uint32)
