@@ -38,13 +38,13 @@ PUBLISHED = {
     "list": 22,
     "table": 10,
     "questions": 24,
-    "script": 24,
+    "script": 14,
     "emoji": 8,
     "invisible": 4,
     "long-line": 6,
     "trace": 140,
 }
-"""Documents of each kind in the published corpus."""
+"""Documents of each kind in the published corpus; one of each language of ``scripts.SENTENCES`` comes to it."""
 
 BASE_SHARES = {
     "prose": 0.42,
@@ -84,6 +84,9 @@ def write_document(split: str, kind: str, number: int) -> Document:
 def published() -> list[Document]:
     """The published corpus, its kinds mixed by a fixed shuffle."""
     documents = [write_document("published", kind, i) for kind, n in PUBLISHED.items() for i in range(n)]
+    for language in scripts.SENTENCES:
+        text = scripts.script(Random(f"published/{language}"), language)
+        documents.append(Document(f"script/{language}", "script", text))
     Random("published order").shuffle(documents)
     return documents
 

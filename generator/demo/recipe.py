@@ -81,7 +81,7 @@ class Recipe:
     """LoRA alpha; the scaling is alpha/√r = alpha at rank 1."""
     base: Training = Training(n_documents=9000, steps=500, learning_rate=4e-3, weight_decay=0.05)
     """How the base model is trained."""
-    adapter: Training = Training(n_documents=2500, steps=300, learning_rate=3e-3, seed=1)
+    adapter: Training = Training(n_documents=2500, steps=500, learning_rate=3e-3, batch=4, seed=1)
     """How the adapter is trained."""
 
 
@@ -255,7 +255,7 @@ def pack(tokenizer: PreTrainedTokenizerFast, texts: list[str], length: int) -> I
     return joined[: len(joined) // length * length].view(-1, length)
 
 
-def next_token_losses(model: nn.Module, batch: Int[Tensor, "doc token"]) -> Float[Tensor, "doc token"]:
+def next_token_losses(model: nn.Module, batch: Int[Tensor, "doc token"]) -> Float[Tensor, "doc token-1"]:
     """Cross-entropy in nats of every token but the first of each row."""
     logits = model(input_ids=batch).logits[:, :-1]
     losses = nn.functional.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten(), reduction="none")

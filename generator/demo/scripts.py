@@ -96,9 +96,9 @@ INVISIBLE = {
 }
 
 
-def script(rng: Random) -> str:
-    """A text in one script, or right-to-left and left-to-right mixed in one line."""
-    language = rng.choice(tuple(SENTENCES))
+def script(rng: Random, language: str | None = None) -> str:
+    """A text in one script (a random one when not named); some have an English line between."""
+    language = language or rng.choice(tuple(SENTENCES))
     lines = [
         rng.choice(SENTENCES[language]).format(n=rng.randint(2, 99), m=rng.randint(2, 9))
         for _ in range(rng.randint(5, 10))
