@@ -187,13 +187,15 @@ def toy_values(corpus: Corpus, channels: list[Channel], seed: int = 11) -> np.nd
     return (np.round(values * 1024) / 1024).astype(np.float32)
 
 
-def toy_summary(corpus: Corpus, channels: list[Channel], values: np.ndarray) -> Summary:
+def toy_summary(
+    corpus: Corpus, channels: list[Channel], values: np.ndarray, k: int = K, context: int = CONTEXT
+) -> Summary:
     """Everything a page can show, by brute force."""
     measured = np.flatnonzero(corpus.is_measured)
     rows = [measured[np.isfinite(values[measured, c])] for c in range(len(channels))]
     columns = [values[r, c].astype(np.float64) for c, r in enumerate(rows)]
     groups = ["top", "bottom", *(f"band:{name}" for _, name, _, _ in _band_edges()), "random"]
-    examples, example_values = _examples(corpus, values, rows, groups)
+    examples, example_values = _examples(corpus, values, rows, groups, k, context)
     firsts, steps, histogram = _histograms(columns)
     bands = np.array([[_band(column, *edge) for edge in _band_edges()] for column in columns])
     top, bottom = (_token_means(corpus, rows, columns, sign) for sign in (1, -1))
@@ -208,7 +210,7 @@ def toy_summary(corpus: Corpus, channels: list[Channel], values: np.ndarray) -> 
             "versions": {"featurebook": "toy", "torch": "none"},
             "keys": {"corpus": "0" * 32},
         },
-        settings={"k": K, "context": CONTEXT, "bands": BANDS, "seed": 0},
+        settings={"k": k, "context": context, "bands": BANDS, "seed": 0},
         statistics=_statistics(corpus, channels, rows, columns, len(measured)),
         quantile_levels=np.array(LEVELS),
         quantiles=np.array([np.quantile(column, LEVELS) for column in columns]),
@@ -285,18 +287,18 @@ def _band(column: np.ndarray, sign: int, name: str, low: float, high: float) -> 
 
 
 def _examples(
-    corpus: Corpus, values: np.ndarray, rows: list[np.ndarray], groups: list[str]
+    corpus: Corpus, values: np.ndarray, rows: list[np.ndarray], groups: list[str], k: int, context: int
 ) -> tuple[Ragged, np.ndarray]:
     lists, windows, at = [], [], 0
     for channel, measured in enumerate(rows):
         column = values[measured, channel]
         found: list[tuple[int, int, float, int, int, int, int]] = []
         for group, name in enumerate(groups):
-            for peak in _peaks(corpus, measured, column, name, channel):
+            for peak in _peaks(corpus, measured, column, name, channel)[:k]:
                 doc, position = int(corpus.doc[peak]), int(corpus.position[peak])
                 tokens = corpus.tokens_of(doc)
-                start = max(position - CONTEXT, 0)
-                stop = min(position + CONTEXT + 1, tokens.stop - tokens.start)
+                start = max(position - context, 0)
+                stop = min(position + context + 1, tokens.stop - tokens.start)
                 found.append((group, doc, position, float(values[peak, channel]), start, stop - start, at))
                 windows.append(values[tokens.start + start : tokens.start + stop, channel])
                 at += stop - start
@@ -315,7 +317,7 @@ def _peaks(corpus: Corpus, measured: np.ndarray, column: np.ndarray, group: str,
         order = np.argsort(-sign * column, kind="stable")
         order = order[sign * column[order] > 0]
         _, first = np.unique(corpus.doc[measured[order]], return_index=True)
-        return measured[order[np.sort(first)][:K]].tolist()
+        return measured[order[np.sort(first)]].tolist()
     if group == "random":
         return measured[(np.arange(4) * 53 + 17 * channel) % len(measured)].tolist()
     edge = next(e for e in _band_edges() if f"band:{e[1]}" == group)
