@@ -35,7 +35,7 @@ test("columns rise and fall from the middle", () => {
 
 test("bar tables hold the numbers as text", () => {
   const table = barTable([{ name: "digit", value: -0.5, note: "12" }], { caption: "c", header: ["kind", "", "mean", "n"], reach: 1 })
-  assert.deepEqual([...table.querySelectorAll("td")].map((cell) => cell.textContent), ["digit", "", "−0.500", "12"])
+  assert.deepEqual([...table.querySelectorAll("tbody td")].map((cell) => cell.textContent), ["digit", "", "−0.500", "12"])
   assert.equal(table.querySelector("rect").getAttribute("x"), "25")
 })
 

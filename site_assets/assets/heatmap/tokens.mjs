@@ -152,6 +152,8 @@ c0.split(" ").forEach((name, code) => {
 })
 
 const unseen = /[\p{Cc}\p{Cf}\p{Cs}\u034f\u2028\u2029]/u
+/** Texts without any of these are drawn as they are: nearly all tokens, hence worth a test of its own. */
+const needsMarks = /[\p{Cc}\p{Cf}\p{Cs}\u034f\u2028\u2029]| {2}| $/u
 const joinedEmoji = /\p{Extended_Pictographic}[\ufe0f\u{1f3fb}-\u{1f3ff}]*\u200d\p{Extended_Pictographic}/u
 
 /**
@@ -172,6 +174,7 @@ export function chipLabel(char) {
  * @returns {Piece[]}
  */
 export function pieces(text) {
+  if (!needsMarks.test(text)) return text === "" ? [] : [{ kind: "text", text, label: text }]
   /** @type {Piece[]} */
   const result = []
   const chars = [...text]
