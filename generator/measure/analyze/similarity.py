@@ -74,5 +74,7 @@ def _alignment(u: np.ndarray, v: np.ndarray, n: int) -> Value:
 
 def _centred(x: np.ndarray) -> np.ndarray:
     x = np.asarray(x, np.float64)
+    if not len(x):
+        return x
     x = x - x[:1]  # exactly 0 where all vectors are equal
     return x - x.mean(0)
