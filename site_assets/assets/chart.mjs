@@ -112,16 +112,18 @@ export function thumbnail(histogram, title) {
  */
 export function columnChart(profile, options) {
   const { names, mean, count: counts } = profile
-  const reach = Math.max(1e-30, ...mean.map((value) => Math.abs(value ?? 0)))
+  const high = Math.max(0, ...known(mean))
+  const low = Math.min(0, ...known(mean))
+  const toY = (/** @type {number} */ value) => (high > low ? (100 * (high - value)) / (high - low) : 100)
   const width = 100 / names.length
-  const bars = mean.map((value, index) => bar(index * width, width * 0.86, (value ?? 0) / reach))
+  const bars = mean.map((value, index) => column(index * width, width * 0.86, toY(0), toY(value ?? 0)))
   const description = `Mean activation between ${number(Math.min(...known(mean)))} and ${number(Math.max(...known(mean)))} over ${names.length} bins.`
   return h(
     "div",
     { class: "fb-chart" },
     picture(options.title, description, 100, "fb-chart__bars fb-chart__bars--low", [
       ...bars,
-      line(0, 50, 100, 50, "fb-zero"),
+      line(0, toY(0), 100, toY(0), "fb-zero"),
     ]),
     h(
       "div",
@@ -147,33 +149,36 @@ function known(values) {
 /**
  * @param {number} left
  * @param {number} width
- * @param {number} height  between −1 and 1
+ * @param {number} zero  where the axis lies, from the top
+ * @param {number} end  where the bar ends, from the top
  */
-function bar(left, width, height) {
+function column(left, width, zero, end) {
   return svg("rect", {
-    class: `fb-bar fb-bar--${height < 0 ? "negative" : "positive"}`,
+    class: `fb-bar fb-bar--${end > zero ? "negative" : "positive"}`,
     x: short(left),
     width: short(width),
-    y: short(height < 0 ? 50 : 50 - height * 50),
-    height: short(Math.abs(height) * 50),
+    y: short(Math.min(zero, end)),
+    height: short(Math.abs(end - zero)),
   })
 }
 
 /**
  * Named values as a table with a bar beside each: token classes, neighbours.
  * @param {{name: import("./elements.mjs").Child, value: number | null, note?: string}[]} rows
- * @param {{caption: string, header: string[], reach?: number}} options  reach: the value of a full bar
+ * @param {{caption: string, header: string[], reach?: number}} options  reach: the value of a full bar; the axis then
+ *   stands in the middle, so that tables side by side can be compared
  * @returns {HTMLTableElement}
  */
 export function barTable(rows, options) {
   const reach = options.reach ?? Math.max(1e-30, ...rows.map((row) => Math.abs(row.value ?? 0)))
+  const zero = options.reach === undefined && rows.every((row) => (row.value ?? 0) >= 0) ? 0 : 50
   const hasNotes = rows.some((row) => row.note !== undefined)
   const result = table(
     options.caption,
     options.header,
     rows.map(({ name, value, note }) => [
       name,
-      halfBar((value ?? 0) / reach),
+      shareBar((value ?? 0) / reach, zero),
       number(value, { sign: true }),
       ...(hasNotes ? [note] : []),
     ]),
@@ -182,20 +187,23 @@ export function barTable(rows, options) {
   return result
 }
 
-/** @param {number} share  between −1 and 1 */
-function halfBar(share) {
-  const size = Math.min(1, Math.abs(share)) * 50
+/**
+ * @param {number} share  between −1 and 1
+ * @param {number} zero  where the axis lies, from the left
+ */
+function shareBar(share, zero) {
+  const size = Math.min(1, Math.abs(share)) * (100 - zero)
   return svg(
     "svg",
-    { class: "fb-halfbar", viewBox: "0 0 100 10", preserveAspectRatio: "none", "aria-hidden": "true" },
+    { class: "fb-sharebar", viewBox: "0 0 100 10", preserveAspectRatio: "none", "aria-hidden": "true" },
     svg("rect", {
       class: `fb-bar fb-bar--${share < 0 ? "negative" : "positive"}`,
-      x: short(share < 0 ? 50 - size : 50),
+      x: short(share < 0 ? zero - size : zero),
       width: short(size),
       y: 0,
       height: 10,
     }),
-    line(50, 0, 50, 10, "fb-zero"),
+    line(zero, 0, zero, 10, "fb-zero"),
   )
 }
 

@@ -4,7 +4,7 @@ import { count, number } from "./numbers.mjs"
 import { visible } from "./heatmap/tokens.mjs"
 
 /** Rows shown before "more". */
-const shown = 8
+const shown = 5
 
 /**
  * @param {string} caption

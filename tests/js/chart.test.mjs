@@ -27,10 +27,12 @@ test("positions along an axis, also a degenerate one", () => {
   assert.equal(along([2, 2], 2), 0.5)
 })
 
-test("columns rise and fall from the middle", () => {
+test("columns rise and fall from zero, which stands where the values need it", () => {
   const chart = columnChart({ names: [0, 1, 2], mean: [2, -1, null], count: [5, 5, 0] }, { title: "By step", axis: "step" })
   const bars = [...chart.querySelectorAll("rect")].map((bar) => ["y", "height"].map((name) => Number(bar.getAttribute(name))))
-  assert.deepEqual(bars, [[0, 50], [50, 25], [50, 0]])
+  assert.deepEqual(bars, [[0, 66.67], [66.67, 33.33], [66.67, 0]])
+  const rising = columnChart({ names: [0, 1], mean: [2, 1], count: [5, 5] }, { title: "By step", axis: "step" })
+  assert.equal(rising.querySelector(".fb-zero").getAttribute("y1"), "100")
 })
 
 test("bar tables hold the numbers as text", () => {
