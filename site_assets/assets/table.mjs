@@ -51,6 +51,7 @@ export class VirtualTable {
     this.element.setAttribute("role", "region")
     this.element.setAttribute("aria-label", label)
     this.table = document.createElement("table")
+    this.table.className = "fb-rows__table"
     this.table.setAttribute("role", "table")
     this.table.setAttribute("aria-label", label)
     this.body = document.createElement("tbody")

@@ -2,6 +2,8 @@
 import { svg } from "./elements.mjs"
 
 const height = 24
+/** Bins that the box has at least, so that a single one does not fill it. */
+const FEWEST = 12
 
 /**
  * Bars as two SVG paths in a box as wide as there are bins and 24 high.
@@ -38,10 +40,11 @@ function round(value) {
  */
 export function thumbnail(counts, low, high) {
   const { positive, negative, zero } = barsOf(counts, low, high)
-  const n = Math.max(1, counts.length)
+  const n = Math.max(FEWEST, counts.length)
+  const left = (counts.length - n) / 2
   return svg(
     "svg",
-    { class: "fb-thumb", viewBox: `0 0 ${n} ${height}`, preserveAspectRatio: "none", "aria-hidden": "true", focusable: "false" },
+    { class: "fb-thumb", viewBox: `${left} 0 ${n} ${height}`, preserveAspectRatio: "none", "aria-hidden": "true", focusable: "false" },
     negative && svg("path", { class: "fb-thumb-negative", d: negative }),
     positive && svg("path", { class: "fb-thumb-positive", d: positive }),
     zero !== null && svg("line", { class: "fb-thumb-zero", x1: zero, x2: zero, y1: 0, y2: height }),

@@ -61,14 +61,13 @@ class Reader {
     element.replaceChildren(
       this.facts(),
       h("div", { class: "fb-document" },
-        prose.element,
-        this.minimap,
+        h("div", { class: "fb-reading" }, prose.element, this.minimap),
         h("aside", { class: "fb-document__side", "aria-label": "Channels" },
           this.panel,
           h("section", { class: "fb-chooser" }, h("h2", {}, "In the text"), this.chosenList,
             h("details", { class: "fb-fold", open: !matchMedia("(max-width: 59.9375em)").matches },
-              h("summary", {}, `Choose channels (${count(shard.channels.length)} here, strongest first)`), this.filter, this.offers, this.offersCount),
-            h("p", { class: "fb-hint" }, `Known at each token are the ${shard.strongest.channel[0]?.length ?? 8} channels strongest there, by |activation| over its usual size (RMS). Elsewhere a channel is left uncoloured.`))),
+              h("summary", {}, `Choose channels (${count(shard.channels.length)} here, strongest first)`), this.filter, this.offers, this.offersCount,
+            h("p", { class: "fb-hint" }, `Known at each token are the ${shard.strongest.channel[0]?.length ?? 8} channels strongest there, by |activation| over its usual size (RMS). Elsewhere a channel is left uncoloured.`)))),
         this.live))
     this.listen()
     this.showFiring()
@@ -253,7 +252,8 @@ class Reader {
     const members = Array.from({ length: group.end - group.first }, (_, index) => group.first + index)
     const firing = firingAt(shard, token)
     this.panel.replaceChildren(
-      h("h2", {}, "At ", h("bdi", { class: "fb-token-mark", translate: "no" }, visible(group.text))),
+      h("div", { class: "fb-firing__head" },
+        h("h2", {}, "At ", h("bdi", { class: "fb-token-mark", translate: "no" }, visible(group.text))), this.closeButton()),
       h("p", { class: "fb-hint" }, `Token ${count(token)} of ${count(shard.n_tokens)}, id ${shard.token_ids[token]}`, group.isSpecial && ", special", shard.is_measured[token] === 0 && ", left out of the statistics"),
       members.length > 1 ? this.memberButtons(members) : "",
       firing.length
@@ -262,6 +262,18 @@ class Reader {
           h("thead", {}, h("tr", {}, ...["Draw", "Channel", "Value", "× RMS"].map((name, index) => h("th", { scope: "col" }, index ? name : h("span", { class: "fb-hidden" }, name))))),
           h("tbody", {}, ...firing.map((one) => this.firingRow(one))))
         : h("p", {}, "No activation is known at this token."))
+  }
+
+  /** Closes the list, which covers the foot of a narrow window. */
+  closeButton() {
+    const button = h("button", { type: "button", class: "fb-button fb-firing__close", "aria-label": "Close the list" }, "×")
+    button.addEventListener("click", () => {
+      this.token = -1
+      this.showFiring()
+      this.write()
+      this.prose.element.focus({ preventScroll: true })
+    })
+    return button
   }
 
   /** The tokens of one character. @param {number[]} members */

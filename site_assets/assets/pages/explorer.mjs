@@ -48,9 +48,8 @@ class Explorer {
   start() {
     const download = h("button", { type: "button", class: "fb-button" }, "Download CSV")
     download.addEventListener("click", () => this.download())
-    const reset = /** @type {HTMLButtonElement} */ (this.form.querySelector("[type=reset]"))
-    reset.addEventListener("click", (event) => {
-      event.preventDefault()
+    const clear = h("button", { type: "button", class: "fb-button" }, "Clear all")
+    clear.addEventListener("click", () => {
       this.view = everything()
       this.change({})
       this.fill()
@@ -61,7 +60,7 @@ class Explorer {
     this.element.replaceChildren(
       this.form,
       h("div", { class: "fb-table-bar" }, this.status, h("p", { class: "fb-hint" },
-        "Click a heading to sort, with shift to sort by several. ↑ ↓ move between rows."), download),
+        "Click a heading to sort, with shift to sort by several. ↑ ↓ move between rows."), clear, download),
       this.table.element,
     )
     this.read()
@@ -166,8 +165,7 @@ function filterForm(columns) {
         collections.length > 1 && choices("collection", "Collection", collections),
         layers.length > 0 && rangeField("layer", `Layer (0–${lastLayer})`, "1"),
         rangeField("density", "Density, %", "any"),
-        rangeField("peak", "Largest |activation|", "any"),
-        h("button", { type: "reset", class: "fb-button" }, "Clear all"))),
+        rangeField("peak", "Largest |activation|", "any"))),
   )
 }
 

@@ -66,6 +66,7 @@ const CELL = 28
 const NAMES = 108
 /** A cell this wide shows its first token. */
 const WIDE_CELL = 88
+const WIDEST_CELL = 180
 
 /**
  * @param {HTMLElement} element
@@ -73,11 +74,14 @@ const WIDE_CELL = 88
  * @param {Context} context
  */
 export function mount(element, shard, context) {
+  const overview = new Overview(shard.grid, context).element
+  const picked = cards(shard, context)
+  // On a phone the grid is long: the cards come first, in the order of reading as well as on the screen.
+  const isNarrow = matchMedia("(max-width: 44.9844em)").matches
   const parts = [
     facts(shard),
     finder(context),
-    new Overview(shard.grid, context).element,
-    cards(shard, context),
+    ...(isNarrow ? [picked, overview] : [overview, picked]),
     h("div", { class: "fb-home-last" }, citation(shard), provenance(shard)),
   ]
   element.replaceChildren(...parts.filter((part) => part !== null))
@@ -151,24 +155,39 @@ class Overview {
 
   /** Cuts the layers into bands for a width. @param {number} width */
   arrange(width) {
-    const { layers, modules } = this.grid
+    const { layers } = this.grid
     const bands = bandsOf(layers.length, width - NAMES, CELL)
-    const cell = (width - NAMES) / Math.max(1, ...bands.map(([first, stop]) => stop - first))
+    const widest = Math.max(1, ...bands.map(([first, stop]) => stop - first))
+    const cell = (width - NAMES) / widest
     const layout = `${bands.length} ${cell >= WIDE_CELL}`
     if (layout === this.layout) return
     this.layout = layout
     this.links.clear()
-    this.bands.replaceChildren(...bands.map(([first, stop]) =>
-      h("table", { class: `fb-cells${cell >= WIDE_CELL ? " fb-cells--wide" : ""}` },
-        h("caption", { class: "fb-hidden" }, `Layers ${layers[first]} to ${layers[stop - 1]}`),
-        h("thead", {}, h("tr", {}, h("th", { scope: "col", class: "fb-cells__corner" }, "Layer"),
-          ...layers.slice(first, stop).map((layer) => h("th", { scope: "col" }, h("a", { href: this.context.linkTo(`layer/${layer}`), "aria-label": `Layer ${layer}` }, layer))))),
-        h("tbody", {}, ...modules.map((module, column) =>
-          h("tr", {}, h("th", { scope: "row" }, module),
-            ...layers.slice(first, stop).map((_, index) => this.cell(first + index, column, cell >= WIDE_CELL))))))))
+    this.bands.replaceChildren(...bands.map(([first, stop]) => this.table(first, stop, cell >= WIDE_CELL)))
     const firstLink = this.links.values().next().value
     if (firstLink) firstLink.tabIndex = 0
     this.recolour()
+  }
+
+  /**
+   * One band of layers.
+   * @param {number} first
+   * @param {number} stop  indices of layers
+   * @param {boolean} isWide
+   */
+  table(first, stop, isWide) {
+    const { layers, modules } = this.grid
+    const inBand = layers.slice(first, stop)
+    const heads = inBand.map((layer) =>
+      h("th", { scope: "col" }, h("a", { href: this.context.linkTo(`layer/${layer}`), "aria-label": `Layer ${layer}` }, layer)))
+    const rows = modules.map((module, column) =>
+      h("tr", {}, h("th", { scope: "row", title: module }, module), ...inBand.map((_, index) => this.cell(first + index, column, isWide))))
+    const table = h("table", { class: `fb-cells${isWide ? " fb-cells--wide" : ""}` },
+      h("caption", { class: "fb-hidden" }, `Layers ${layers[first]} to ${layers[stop - 1]}`),
+      h("thead", {}, h("tr", {}, h("th", { scope: "col", class: "fb-cells__corner" }, "Layer"), ...heads)),
+      h("tbody", {}, ...rows))
+    table.style.maxWidth = `${NAMES + inBand.length * WIDEST_CELL}px`
+    return table
   }
 
   /**
