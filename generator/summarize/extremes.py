@@ -17,7 +17,7 @@ from generator.errors import FeaturebookError
 from generator.summarize.lists import EMPTY, TOKEN_LIMIT, BestLists, make_keys, rank_of, token_of
 from generator.summarize.view import TILE, Scope, View
 
-_MANY_TILES = 16
+_MANY_TILES = 8
 """A channel that beats its threshold in more tiles of a block than this is searched document by document instead."""
 
 
