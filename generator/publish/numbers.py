@@ -1,6 +1,7 @@
 """How numbers are written for people: three significant digits, the same everywhere."""
 
 import math
+from decimal import ROUND_HALF_UP, Context
 
 UNDEFINED = "–"
 """Shown where a number is not defined."""
@@ -16,15 +17,17 @@ def three_digits(value: float | None) -> str:
         return UNDEFINED
     if value == 0:
         return "0"
-    mantissa, exponent = f"{abs(value):.2e}".split("e")
-    power = int(exponent)
+    rounded = _THREE_DIGITS.create_decimal_from_float(abs(value))
+    power = rounded.adjusted()
     if -4 < power < 6:
-        rounded = float(f"{mantissa}e{power}")
         text = f"{rounded:,.{max(0, 2 - power)}f}"
     else:
-        text = f"{mantissa} × 10{str(power).translate(_SUPERSCRIPT)}"
+        text = f"{rounded.scaleb(-power):.2f} × 10{str(power).translate(_SUPERSCRIPT)}"
     return "−" + text if value < 0 else text
 
+
+_THREE_DIGITS = Context(prec=3, rounding=ROUND_HALF_UP)
+"""A tie, as in 1.125, goes up, as in the browser."""
 
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 

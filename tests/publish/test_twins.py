@@ -1,4 +1,4 @@
-"""What Python and JavaScript both compute, they compute alike: addresses, and visible text."""
+"""What Python and JavaScript both compute, they compute alike: addresses, visible text, numbers for people."""
 
 import json
 import shutil
@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from generator.publish.addresses import path_of
+from generator.publish.numbers import count, percent, three_digits
 from generator.publish.visible import visible
 from tests.publish.test_addresses import HOSTILE as HOSTILE_NAMES
 from tests.toy import FAMILY, HOSTILE
@@ -36,13 +37,39 @@ TEXTS += [
     "你好 مرحبا é\u0301",
 ]
 
+NUMBERS = [
+    0.0,
+    -0.0,
+    1.125,
+    1.375,
+    2.5,
+    -0.0625,
+    0.001,
+    0.00099949,
+    0.0009995,
+    99.95,
+    999.5,
+    999500.0,
+    999499.0,
+    1e6,
+    1e300,
+    5e-324,
+]
+NUMBERS += [
+    sign * (i / 64) * 10.0**power for i in range(1, 200, 7) for power in range(-7, 9) for sign in (1, -1)
+]
+COUNTS = [0, 7, 999, 1000, 98412, 1234567, 10**12]
+
 PROGRAM = """
+import {{ number, percent, count }} from {numbers}
 import {{ pathOf }} from {shards}
 import {{ visible }} from {tokens}
 let input = ""
 for await (const part of process.stdin) input += part
-const {{ ids, texts }} = JSON.parse(input)
-process.stdout.write(JSON.stringify({{ ids: ids.map(pathOf), texts: texts.map(visible) }}))
+const {{ ids, texts, values, counts }} = JSON.parse(input)
+const made = {{ ids: ids.map(pathOf), texts: texts.map(visible), counts: counts.map(count) }}
+const written = {{ values: values.map((x) => number(x)), shares: values.map(percent) }}
+process.stdout.write(JSON.stringify({{ ...made, ...written }}))
 """
 
 
@@ -53,12 +80,16 @@ def browser() -> dict[str, list[str]]:
     if node is None:
         pytest.skip("node is not installed")
     modules = {
-        "shards": json.dumps((ASSETS / "shards.mjs").as_uri()),
-        "tokens": json.dumps((ASSETS / "heatmap" / "tokens.mjs").as_uri()),
+        name: json.dumps((ASSETS / file).as_uri())
+        for name, file in {
+            "shards": "shards.mjs",
+            "tokens": "heatmap/tokens.mjs",
+            "numbers": "numbers.mjs",
+        }.items()
     }
     done = subprocess.run(
         [node, "--input-type=module", "-e", PROGRAM.format(**modules)],
-        input=json.dumps({"ids": IDS, "texts": TEXTS}),
+        input=json.dumps({"ids": IDS, "texts": TEXTS, "values": NUMBERS, "counts": COUNTS}),
         capture_output=True,
         text=True,
         check=True,
@@ -72,3 +103,9 @@ def test_an_id_has_one_address(browser: dict[str, list[str]]) -> None:
 
 def test_a_token_is_shown_alike_before_and_after_the_shard_has_come(browser: dict[str, list[str]]) -> None:
     assert dict(zip(TEXTS, browser["texts"])) == {text: visible(text) for text in TEXTS}
+
+
+def test_a_number_is_written_alike(browser: dict[str, list[str]]) -> None:
+    assert list(zip(NUMBERS, browser["values"])) == [(x, three_digits(x)) for x in NUMBERS]
+    assert list(zip(NUMBERS, browser["shares"])) == [(x, percent(x)) for x in NUMBERS]
+    assert browser["counts"] == [count(n) for n in COUNTS]
