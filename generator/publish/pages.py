@@ -69,6 +69,7 @@ def channel_page(book: Book, index: int) -> bytes:
     channel = book.summary.channels[index]
     top = token_texts(book, book.summary.top_tokens, index)
     bottom = token_texts(book, book.summary.bottom_tokens, index) if channel.is_signed else []
+    stats = shown_stats(book, index)
     shown = {
         "id": channel.id,
         "collection": channel.collection,
@@ -85,9 +86,9 @@ def channel_page(book: Book, index: int) -> bytes:
         "next": link_to(book.neighbour_in_order(index, 1)),
         "top_tokens": [visible(token) for token in top],
         "bottom_tokens": [visible(token) for token in bottom],
-        "stats": shown_stats(book, index),
+        "stats": stats,
     }
-    description = channel_description(book, index, top, bottom)
+    description = channel_description(stats, top, bottom)
     return _page("channel.html", channel_title(channel.id), description, channel.id, channel=shown)
 
 
@@ -101,9 +102,8 @@ def shown_stats(book: Book, index: int) -> dict[str, str]:
     return shown | {"max_write": three_digits(book.max_write(index))}
 
 
-def channel_description(book: Book, index: int, top: list[str], bottom: list[str]) -> str:
+def channel_description(stats: dict[str, str], top: list[str], bottom: list[str]) -> str:
     """What a chat shows when a link to the page is pasted."""
-    stats = shown_stats(book, index)
     parts = []
     for word, tokens in (("Highest", top), ("Lowest", bottom)):
         shown = dict.fromkeys(quoted(token) for token in tokens)
