@@ -118,6 +118,24 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def remove_dead_temporaries(folder: Path) -> None:
+    """Removes what killed processes left half written in a folder; the number of the process is in the name."""
+    for path in folder.glob(".*.tmp"):
+        number = path.name.split(".")[-2]
+        if number.isdigit() and not _is_another_process(int(number)):
+            path.unlink(missing_ok=True)
+
+
+def _is_another_process(number: int) -> bool:
+    try:
+        os.kill(number, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return number != os.getpid()
+
+
 def is_disk_full(error: OSError) -> bool:
     """Whether an error means that no space is left (HDF5 reports it in words, without an errno)."""
     return error.errno in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)

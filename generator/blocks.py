@@ -8,13 +8,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import h5py
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from generator.artifacts import atomic_path
+from generator.artifacts import atomic_path, remove_dead_temporaries
 from generator.errors import FeaturebookError
 
 SCHEMA = 1
@@ -311,6 +311,31 @@ class Block:
         return self.start + len(self.values)
 
 
+class ChunkSink(Protocol):
+    """Where extraction puts its chunks: activation files, or states of the summary. Can be sent to another process."""
+
+    def save_channels(
+        self, channels: Sequence[Channel], directions: Sequence[Directions], facts: dict[str, Any]
+    ) -> None:
+        """Takes the channel table, before the first chunk."""
+
+    def has_chunk(self, chunk: slice, *, key: str) -> bool:
+        """Whether this chunk was finished by a run with this key."""
+
+    def write_chunk(
+        self,
+        chunk: slice,
+        values: Float[np.ndarray, "token channel"],
+        is_measured: Bool[np.ndarray, " token"],
+        *,
+        key: str,
+    ) -> None:
+        """Takes one chunk's values in their stored dtype."""
+
+    def remove_stale(self, chunks: Sequence[slice], *, key: str) -> None:
+        """Removes what other runs left: chunks of other keys or bounds, half-written files."""
+
+
 CHUNK_ROWS = 1024
 """Rows of an HDF5 chunk: the layout that read fastest at 448 channels (11 GB/s, docs/performance.md)."""
 
@@ -376,6 +401,14 @@ class Activations:
                 return bool(file.attrs.get("key") == key and file.attrs.get("stop") == chunk.stop)
         except OSError:
             return False
+
+    def remove_stale(self, chunks: Sequence[slice], *, key: str) -> None:
+        """Removes chunk files of other keys or other bounds, and half-written ones."""
+        kept = {self.chunk_path(chunk) for chunk in chunks if self.has_chunk(chunk, key=key)}
+        for path in self.folder.glob("*.h5"):
+            if path not in kept:
+                path.unlink()
+        remove_dead_temporaries(self.folder)
 
     def blocks(self, corpus: Corpus, chunk: slice, block_tokens: int = 8192) -> Iterator[Block]:
         """The chunk's values as blocks of whole documents of about ``block_tokens`` tokens.

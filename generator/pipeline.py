@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from generator.artifacts import Artifact, Writer, content_key, path_key
+from generator.artifacts import Artifact, Writer, content_key, path_key, remove_dead_temporaries
 from generator.blocks import Activations, Block, Channel, Corpus, Directions, block_bounds
 from generator.config import RunConfig
 from generator.errors import FeaturebookError, nearest
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     import numpy as np
 
     from generator.summarize import Accumulator
+
+
+FORCED = "forced"
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,8 @@ class Stage:
     """Units of work, for the progress bar, when known."""
     unit: str = "tokens"
     """What is counted."""
+    is_whole: Callable[[Folders, dict[str, Any]], bool] = lambda folders, manifest: True
+    """Whether nothing of a finished output was deleted since; gets the manifest."""
 
 
 def build(
@@ -98,6 +103,8 @@ def build(
 
 def _run(stage: Stage, config: RunConfig, folders: Folders, reason: str) -> None:
     artifact = Artifact(folders.build / stage.folder, stage_key(stage, config, folders))
+    if reason == FORCED:
+        artifact.clear()
     artifact.begin()
     began = time.monotonic()
     with show(stage.name, stage.total(folders), stage.unit) as progress:
@@ -146,23 +153,25 @@ def stage_named(name: str) -> Stage:
 def _reason(stage: Stage, config: RunConfig, folders: Folders, stale: set[str], force: bool) -> str | None:
     """Why the stage has to run, or None when it is done."""
     if force:
-        return "forced"
+        return FORCED
     changed = [name for name in stage.needs if name in stale]
     if changed:
         return f"{' and '.join(changed)} would run"
     artifact = Artifact(folders.build / stage.folder, stage_key(stage, config, folders))
-    if artifact.is_done() and _pages_are_there(stage, folders):
-        return None
-    return "never finished" if artifact.manifest() is None else "the run file or an input changed"
-
-
-def _pages_are_there(stage: Stage, folders: Folders) -> bool:
-    """Whether the pages, which lie outside the build folder, were not deleted since."""
-    return stage.name != "publish" or (folders.docs / "atlas" / "site.json").exists()
+    manifest = artifact.manifest()
+    if manifest is None:
+        return "never finished"
+    if not artifact.is_done():
+        return "the run file or an input changed"
+    return None if stage.is_whole(folders, manifest) else "some of its files are gone"
 
 
 def _sentence(facts: dict[str, Any]) -> str:
-    return ", ".join(f"{value:,} {key}" for key, value in facts.items() if isinstance(value, int))
+    return ", ".join(
+        f"{value:,} {key.removeprefix('n_').replace('_', ' ')}"
+        for key, value in facts.items()
+        if isinstance(value, int)
+    )
 
 
 # --- corpus ----------------------------------------------------------------------------------------------------
@@ -170,7 +179,7 @@ def _sentence(facts: dict[str, Any]) -> str:
 
 def _corpus_depends_on(config: RunConfig, folders: Folders) -> Any:
     return [
-        config.corpus.model_dump(),
+        config.corpus.model_dump(exclude={"source"}),
         path_key(config.corpus.source),
         path_key(config.model.base, weights=False),
         config.model.model_dump(include={"revision", "trust_remote_code"}),
@@ -183,7 +192,11 @@ def _build_corpus(config: RunConfig, folders: Folders, out: Artifact, progress: 
 
     corpus = build_corpus(config, progress)
     corpus.save(out.folder / "corpus.h5")
-    return {"documents": corpus.n_docs, "tokens": corpus.n_tokens}
+    return {"n_documents": corpus.n_docs, "n_tokens": corpus.n_tokens}
+
+
+def _unknown(folders: Folders) -> None:
+    return None
 
 
 def load_corpus(folders: Folders) -> Corpus:
@@ -193,7 +206,7 @@ def load_corpus(folders: Folders) -> Corpus:
 
 def _corpus_tokens(folders: Folders) -> int | None:
     manifest = Artifact(folders.build / "corpus", "").manifest() or {}
-    return manifest.get("tokens")
+    return manifest.get("n_tokens")
 
 
 # --- extract ---------------------------------------------------------------------------------------------------
@@ -203,7 +216,7 @@ def _extract_depends_on(config: RunConfig, folders: Folders) -> Any:
     # Batching, workers and packing do not change values; a run that streams keeps states of the summary instead.
     layout = {"batch_tokens", "workers", "exclude_special", "exclude_first"}
     return [
-        config.model.model_dump(exclude={"device"}),
+        config.model.model_dump(exclude={"device", "base", "adapter"}),
         path_key(config.model.base),
         path_key(config.model.adapter),
         config.extract.model_dump(exclude=layout),
@@ -257,6 +270,14 @@ class StreamedStates:
             accumulator.add(Block(start, values[rows].astype("float32", copy=False), is_measured[rows]))
         accumulator.save(self.state_path(chunk, key))
 
+    def remove_stale(self, chunks: Sequence[slice], *, key: str) -> None:
+        """Removes states of other keys or other bounds, and half-written ones."""
+        kept = {self.state_path(chunk, key) for chunk in chunks}
+        for path in self.folder.glob("*.h5"):
+            if path not in kept:
+                path.unlink()
+        remove_dead_temporaries(self.folder)
+
     @cached_property
     def _corpus(self) -> Corpus:
         return Corpus.load(self.corpus_path)
@@ -276,6 +297,14 @@ class StreamedStates:
 
         path = self.state_path(chunk, key)
         return Accumulator.load(path, self._channels, self._corpus, self.config.summarize, self.config.seed)
+
+
+def _has_all_chunks(folders: Folders, manifest: dict[str, Any]) -> bool:
+    files = [
+        *(folders.build / "activations").glob("tokens-*.h5"),
+        *(folders.build / "activations").glob("state-*.h5"),
+    ]
+    return len(files) == manifest.get("n_chunks")
 
 
 # --- summarize -------------------------------------------------------------------------------------------------
@@ -305,7 +334,7 @@ def _summarize(config: RunConfig, folders: Folders, out: Artifact, progress: Pro
         raise FeaturebookError("The corpus has no tokens. Look at [corpus] in the run file.")
     summary = finish(total, directions, facts)
     summary.save(out.folder / "summary.h5")
-    return {"channels": len(channels)}
+    return {"n_channels": len(channels)}
 
 
 def _chunk_states(
@@ -357,12 +386,18 @@ def _publish(config: RunConfig, folders: Folders, out: Artifact, progress: Progr
 
 def _channel_count(folders: Folders) -> int | None:
     manifest = Artifact(folders.build / "summary", "").manifest() or {}
-    return manifest.get("channels")
+    return manifest.get("n_channels")
+
+
+def _has_pages(folders: Folders, manifest: dict[str, Any]) -> bool:
+    return (folders.docs / "atlas" / "site.json").exists() and (
+        folders.build / "shards" / "home.json"
+    ).exists()
 
 
 STAGES = (
-    Stage("corpus", "corpus", 1, (), _corpus_depends_on, _build_corpus, lambda folders: None, "documents"),
-    Stage("extract", "activations", 1, ("corpus",), _extract_depends_on, _extract, _corpus_tokens),
+    Stage("corpus", "corpus", 1, (), _corpus_depends_on, _build_corpus, _unknown, "documents"),
+    Stage("extract", "activations", 1, ("corpus",), _extract_depends_on, _extract, _corpus_tokens, is_whole=_has_all_chunks),
     Stage("summarize", "summary", 1, ("corpus", "extract"), _summarize_depends_on, _summarize, _corpus_tokens),
-    Stage("publish", "publish", 1, ("corpus", "summarize"), _publish_depends_on, _publish, _channel_count, "pages"),
+    Stage("publish", "publish", 1, ("corpus", "summarize"), _publish_depends_on, _publish, _channel_count, "pages", _has_pages),
 )  # fmt: skip

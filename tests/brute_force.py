@@ -66,7 +66,7 @@ def assert_shard_is_true(
     doc, position, token = corpus.doc[mask], corpus.position[mask], corpus.token_ids[mask]
     stats = shard["stats"]
     assert stats["n_tokens"] == len(x)
-    close = {"rtol": max(rtol, 1e-6 if value_error else 0), "atol": value_error}
+    close = {"rtol": max(rtol, 1e-6 if value_error else 0), "atol": value_error + 1e-12 * np.abs(x).max()}
     np.testing.assert_allclose(
         [stats["min"], stats["max"], stats["mean"]], [x.min(), x.max(), x.mean()], **close
     )

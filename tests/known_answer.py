@@ -96,7 +96,7 @@ class Expected:
     texts: tuple[str, ...]
     channel_ids: list[str]  # column order of ``values``: layer, then q k v o gate up down, then rank index
     token_ids: Int[np.ndarray, " token"]  # all documents one after another, the start token of each included
-    doc_offsets: Int[np.ndarray, " doc+1"]
+    doc_offsets: Int[np.ndarray, " doc_bound"]
     is_special: Bool[np.ndarray, " token"]  # the start tokens
     values: Float[np.ndarray, "token channel"]  # x·A in float64
     scaling: dict[str, float]  # per channel id: alpha/√r
@@ -350,7 +350,7 @@ def row_of(channel_id: str) -> int:
 
 
 def expected_columns(
-    at: dict[str, Float[np.ndarray, " token"]], offsets: Int[np.ndarray, " doc+1"], gate_rank: int
+    at: dict[str, Float[np.ndarray, " token"]], offsets: Int[np.ndarray, " doc_bound"], gate_rank: int
 ) -> dict[str, Float[np.ndarray, " token"]]:
     """The values of every channel at every token of the corpus.
 
@@ -415,7 +415,7 @@ def with_adapter(
 
 
 def running_mean(
-    held: Float[np.ndarray, "token d"], offsets: Int[np.ndarray, " doc+1"]
+    held: Float[np.ndarray, "token d"], offsets: Int[np.ndarray, " doc_bound"]
 ) -> Float[np.ndarray, "token d"]:
     """The mean over the document up to and including each token: causal attention with equal scores."""
     parts = []

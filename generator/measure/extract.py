@@ -1,10 +1,8 @@
 """Extraction: activations of every LoRA direction on every token of the corpus, exact and fast (docs/extraction.md)."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import nn
 
-from generator.blocks import Activations, Channel, Corpus, Directions
+from generator.blocks import Channel, ChunkSink, Corpus, Directions
 from generator.config import RunConfig
 from generator.errors import FeaturebookError
 from generator.measure.batches import Piece
@@ -114,13 +112,15 @@ class Extractor:
             where = self._corpus.doc_names[int(self._corpus.doc[tokens[token]])]
             raise FeaturebookError(
                 f"Channel {self.channels[channel].id} has the activation {values[token, channel]:.4g} in document {where!r}, beyond "
-                "what float16 holds (65504). Set extract.dtype = \"float32\"."
+                'what float16 holds (65504). Set extract.dtype = "float32".'
             )
         return values.astype(np.float16)
 
     def calibrate(self) -> None:
         """Fills ``reference_rms`` and ``threshold`` from a fixed sample of documents, chosen by hash."""
-        docs = calibration_documents(self._corpus.n_docs, self._config.extract.calibration_documents, self._config.seed)
+        docs = calibration_documents(
+            self._corpus.n_docs, self._config.extract.calibration_documents, self._config.seed
+        )
         part = self.documents(docs)
         values = part.values[part.is_measured]
         is_finite = np.isfinite(values)
@@ -199,7 +199,10 @@ def open_extractor(
     packing = engine.prove_layout(
         _probe_pieces(corpus), config.extract.packing, window=sliding_window(model.config), longest=longest
     )
-    facts = _facts(config, loaded, modules, layout, layers) | {"packing": engine.layout, "packing_reason": packing}
+    facts = _facts(config, loaded, modules, layout, layers) | {
+        "packing": engine.layout,
+        "packing_reason": packing,
+    }
     extractor = Extractor(engine, corpus, config, layout, facts)
     if config.extract.merge:
         _merge(extractor, layout, model, progress)
@@ -241,7 +244,12 @@ def _find_layout(
 
 
 def _trace(
-    model: nn.Module, runs: nn.Module, corpus: Corpus, device: torch.device, inside: set[str], layers: str | None
+    model: nn.Module,
+    runs: nn.Module,
+    corpus: Corpus,
+    device: torch.device,
+    inside: set[str],
+    layers: str | None,
 ) -> tuple[Trace, list[Call]]:
     """Records two documents of seven tokens (numbers that are no width of a model)."""
     ids = np.resize(corpus.token_ids[: 2 * 7], (2, 7)).astype(np.int64)
@@ -291,7 +299,11 @@ def _merge(extractor: Extractor, layout: Layout, model: nn.Module, progress: Pro
 
 
 def _facts(
-    config: RunConfig, loaded: LoadedModel, modules: Sequence[AdaptedModule], layout: Layout, layers: str | None
+    config: RunConfig,
+    loaded: LoadedModel,
+    modules: Sequence[AdaptedModule],
+    layout: Layout,
+    layers: str | None,
 ) -> dict[str, Any]:
     """What the pages say about the model and the adapter. No paths, no times."""
     text = loaded.model.config.get_text_config()  # type: ignore[union-attr]
@@ -323,7 +335,7 @@ def _facts(
 
 
 def extract(
-    config: RunConfig, corpus: Corpus, activations: Activations, key: str, progress: Progress
+    config: RunConfig, corpus: Corpus, sink: ChunkSink, key: str, progress: Progress
 ) -> dict[str, Any]:
     """Writes ``channels.h5`` and every chunk that is not there yet.
 
@@ -333,7 +345,7 @@ def extract(
     Args:
         config: The run; ``extract.workers`` processes share the chunks.
         corpus: Its corpus.
-        activations: Where to write.
+        sink: Where to write: activation files, or whatever takes their place.
         key: The content key of this stage; a chunk of another key counts as missing.
         progress: Advances by tokens.
 
@@ -343,60 +355,34 @@ def extract(
     Raises:
         FeaturebookError: see ``open_extractor``; also a worker that died, or a full disk.
     """
-    activations.folder.mkdir(parents=True, exist_ok=True)
     chunks = corpus.chunks(config.extract.chunk_tokens)
-    remove_stale(activations, chunks, key)
-    missing = [chunk for chunk in chunks if not activations.has_chunk(chunk, key=key)]
+    sink.remove_stale(chunks, key=key)
+    missing = [chunk for chunk in chunks if not sink.has_chunk(chunk, key=key)]
     for chunk in chunks:
         if chunk not in missing:
             progress.advance(chunk.stop - chunk.start)
     n_workers = min(config.extract.workers, max(1, len(missing)))
     device = "cuda:0" if n_workers > 1 and _one_gpu_each(config, n_workers) else None
     extractor = open_extractor(config, corpus, progress, device)
-    activations.save_channels(extractor.channels, extractor.directions, extractor.facts)
+    sink.save_channels(extractor.channels, extractor.directions, extractor.facts)
     if n_workers > 1:
         from generator.measure.workers import share
 
-        share(config, corpus, activations, key, missing, extractor, n_workers, progress)
+        share(config, corpus, sink, key, missing, extractor, n_workers, progress)
     else:
         for chunk in missing:
-            write_chunk(extractor, activations, chunk, key)
+            write_chunk(extractor, sink, chunk, key)
             progress.advance(chunk.stop - chunk.start)
     return extractor.facts | {"n_chunks": len(chunks), "n_chunks_resumed": len(chunks) - len(missing)}
 
 
-def write_chunk(extractor: Extractor, activations: Activations, chunk: slice, key: str) -> None:
+def write_chunk(extractor: Extractor, sink: ChunkSink, chunk: slice, key: str) -> None:
     """Computes and writes one chunk."""
     part = extractor.chunk(chunk)
-    activations.write_chunk(chunk, part.values, part.is_measured, key=key)
+    sink.write_chunk(chunk, part.values, part.is_measured, key=key)
 
 
 def _one_gpu_each(config: RunConfig, n_workers: int) -> bool:
     """Whether the workers get a GPU each; the device of the run file wins when it names one."""
     wanted = config.model.device
     return wanted in ("auto", "cuda") and torch.cuda.is_available() and torch.cuda.device_count() >= n_workers
-
-
-def remove_stale(activations: Activations, chunks: Sequence[slice], key: str) -> None:
-    """Removes chunk files of other keys or other bounds, and what a killed run left half written."""
-    wanted = {activations.chunk_path(chunk): chunk for chunk in chunks}
-    for path in sorted(Path(activations.folder).glob("tokens-*.h5")):
-        if path not in wanted or not activations.has_chunk(wanted[path], key=key):
-            path.unlink()
-    for path in Path(activations.folder).glob(".*.tmp"):
-        if not _is_running(path):
-            path.unlink(missing_ok=True)
-
-
-def _is_running(temporary: Path) -> bool:
-    """Whether the process that writes a temporary file (its number is in the name) is still there."""
-    number = temporary.name.split(".")[-2]
-    if not number.isdigit():
-        return False
-    try:
-        os.kill(int(number), 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return int(number) != os.getpid()

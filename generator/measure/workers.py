@@ -5,13 +5,12 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from generator.blocks import Activations, Corpus
+from generator.blocks import ChunkSink, Corpus
 from generator.config import RunConfig
 from generator.errors import FeaturebookError
 from generator.measure.extract import Extractor, _one_gpu_each, open_extractor, write_chunk
@@ -24,7 +23,7 @@ class Task:
 
     config: RunConfig
     corpus: Corpus
-    folder: Path
+    sink: ChunkSink
     key: str
     chunks: Sequence[tuple[int, int]]
     device: str | None
@@ -49,7 +48,7 @@ class _Wire:
 def share(
     config: RunConfig,
     corpus: Corpus,
-    activations: Activations,
+    sink: ChunkSink,
     key: str,
     missing: Sequence[slice],
     extractor: Extractor,
@@ -71,7 +70,7 @@ def share(
             task = Task(
                 config,
                 corpus,
-                activations.folder,
+                sink,
                 key,
                 [(c.start, c.stop) for c in missing[i::n_workers]],
                 f"cuda:{i}" if has_gpus else None,
@@ -83,9 +82,9 @@ def share(
             theirs.close()
             workers[ours] = process
         for chunk in missing[::n_workers]:
-            write_chunk(extractor, activations, chunk, key)
+            write_chunk(extractor, sink, chunk, key)
             progress.advance(chunk.stop - chunk.start)
-            _listen(workers, progress, timeout=0)
+            _listen(workers, progress, timeout=0.0)
         while workers:
             _listen(workers, progress, timeout=None)
     finally:
@@ -123,13 +122,12 @@ def work(task: Task, connection: Connection) -> None:
     """The life of a worker process."""
     torch.set_num_threads(task.n_threads)
     progress = _Wire(connection)
-    activations = Activations(task.folder)
     try:
         extractor = open_extractor(
             task.config, task.corpus, _Muted(), task.device, reference_rms=task.reference_rms
         )
         for start, stop in task.chunks:
-            write_chunk(extractor, activations, slice(start, stop), task.key)
+            write_chunk(extractor, task.sink, slice(start, stop), task.key)
             progress.advance(stop - start)
         connection.send(("done", None))
     except FeaturebookError as error:
