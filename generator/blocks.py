@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import h5py
 import numpy as np
@@ -311,6 +311,7 @@ class Block:
         return self.start + len(self.values)
 
 
+@runtime_checkable
 class ChunkSink(Protocol):
     """Where extraction puts its chunks: activation files, or states of the summary. Can be sent to another process."""
 

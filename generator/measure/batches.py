@@ -102,7 +102,9 @@ def form_batches(pieces: Sequence[Piece], batch_tokens: int, layout: Layout) -> 
     Depends on nothing but its arguments, so a chunk is cut alike by every worker. A piece longer than
     ``batch_tokens`` gets a batch of its own.
     """
-    ordered = sorted(pieces, key=lambda piece: -len(piece.token_ids))  # stable: then by position in the corpus
+    ordered = sorted(
+        pieces, key=lambda piece: -len(piece.token_ids)
+    )  # stable: then by position in the corpus
     group: list[Piece] = []
     size = 0
     for piece in ordered:
@@ -160,17 +162,30 @@ def document_attention(
     Raises:
         ValueError: the model asks for something else than plain attention (soft caps, sinks, position biases).
     """
-    odd = sorted(name for name, given in kwargs.items() if name not in _IGNORED and given is not None and given is not False)
+    odd = sorted(
+        name
+        for name, given in kwargs.items()
+        if name not in _IGNORED and given is not None and given is not False
+    )
+    n_tokens = sum(count * length for count, length in _packed.runs)
+    if n_tokens != query.shape[2]:
+        raise ValueError(f"the packed batch has {n_tokens} tokens, attention got {query.shape[2]}")
     if odd or attention_mask is not None:
         raise ValueError(f"packed attention does not know {odd or 'masks'}")
     causal = kwargs.get("is_causal")
     is_causal = bool(getattr(module, "is_causal", True) if causal is None else causal)
-    if query.is_cuda and query.dtype in (torch.bfloat16, torch.float16) and query.shape[-1] == value.shape[-1] <= 256:
+    if (
+        query.is_cuda
+        and query.dtype in (torch.bfloat16, torch.float16)
+        and query.shape[-1] == value.shape[-1] <= 256
+    ):
         return _varlen(query, key, value, scaling, is_causal), None
     return _per_document(query, key, value, scaling, is_causal), None
 
 
-def _per_document(query: Tensor, key: Tensor, value: Tensor, scaling: float | None, is_causal: bool) -> Tensor:
+def _per_document(
+    query: Tensor, key: Tensor, value: Tensor, scaling: float | None, is_causal: bool
+) -> Tensor:
     outputs, start = [], 0
     grouped = query.shape[1] != key.shape[1]
     for count, length in _packed.runs:
@@ -183,8 +198,6 @@ def _per_document(query: Tensor, key: Tensor, value: Tensor, scaling: float | No
         )
         outputs.append(out.transpose(1, 2).flatten(0, 1))
         start = stop
-    if start != query.shape[2]:
-        raise ValueError(f"the packed batch has {start} tokens, attention got {query.shape[2]}")
     return torch.cat(outputs)[None]
 
 
@@ -236,6 +249,6 @@ def smaller(batch: Batch, batch_tokens: int) -> int:
     if len(batch.pieces) == 1:
         raise FeaturebookError(
             f"Out of memory with a single run of {batch.n_tokens} tokens. Lower corpus.max_tokens (longer documents are read in "
-            "overlapping pieces), take model.dtype = \"bfloat16\", or a larger device."
+            'overlapping pieces), take model.dtype = "bfloat16", or a larger device.'
         )
     return max(1, min(batch_tokens, batch.n_tokens) // 2)

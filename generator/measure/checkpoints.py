@@ -13,7 +13,18 @@ from generator.errors import FeaturebookError, nearest
 
 PREFIX = "base_model.model."
 """What PEFT writes before a module's path in the base model."""
-_BITS = {"F64": 64, "F32": 32, "F16": 16, "BF16": 16, "I64": 64, "I32": 32, "I16": 16, "I8": 8, "U8": 8, "BOOL": 8}
+_BITS = {
+    "F64": 64,
+    "F32": 32,
+    "F16": 16,
+    "BF16": 16,
+    "I64": 64,
+    "I32": 32,
+    "I16": 16,
+    "I8": 8,
+    "U8": 8,
+    "BOOL": 8,
+}
 
 
 @dataclass(frozen=True)
@@ -70,7 +81,9 @@ def check_base_files(base: str) -> None:
     if not index.is_file() and not (folder / names[0]).is_file():
         if any(folder.glob("*.bin")):
             return  # loaded with weights_only=True
-        raise FeaturebookError(f"{folder} holds no weights (model.safetensors). Download or copy the model again.")
+        raise FeaturebookError(
+            f"{folder} holds no weights (model.safetensors). Download or copy the model again."
+        )
     for name in names:
         read_header(folder / name)
 
@@ -113,12 +126,16 @@ def _adapter_folder(model: ModelTable) -> Path:
     if folder.is_dir():
         return folder
     if folder.is_absolute() or model.adapter.startswith((".", "~")):
-        raise FeaturebookError(f"model.adapter = {model.adapter!r} does not exist. Give a PEFT folder or a hub id.")
+        raise FeaturebookError(
+            f"model.adapter = {model.adapter!r} does not exist. Give a PEFT folder or a hub id."
+        )
     from huggingface_hub import snapshot_download
 
     patterns = ["adapter_*", "*/adapter_*"]
     try:
-        return Path(snapshot_download(model.adapter, revision=model.adapter_revision, allow_patterns=patterns))
+        return Path(
+            snapshot_download(model.adapter, revision=model.adapter_revision, allow_patterns=patterns)
+        )
     except Exception as error:  # the hub's and the HTTP library's own families of exceptions
         raise FeaturebookError(
             f"The adapter {model.adapter!r} is no folder here and cannot be fetched from the hub: "
@@ -133,12 +150,14 @@ def _choose_adapter(folder: Path, wanted: str) -> tuple[Path, str]:
     if (folder / "adapter_config.json").is_file():
         found = {"default": folder, **found}
     if not found:
-        raise FeaturebookError(f"{folder} holds no adapter_config.json, so it is no PEFT adapter. Check model.adapter.")
+        raise FeaturebookError(
+            f"{folder} holds no adapter_config.json, so it is no PEFT adapter. Check model.adapter."
+        )
     if wanted and wanted not in found:
         raise FeaturebookError(f"{folder} holds no adapter {wanted!r}. {nearest(wanted, found)}")
     if not wanted and len(found) > 1:
         raise FeaturebookError(
-            f"{folder} holds several adapters ({', '.join(found)}). Say which: model.adapter_name = \"{next(iter(found))}\"."
+            f'{folder} holds several adapters ({", ".join(found)}). Say which: model.adapter_name = "{next(iter(found))}".'
         )
     name = wanted or next(iter(found))
     return found[name], name
@@ -179,7 +198,9 @@ def _adapter_tensors(folder: Path) -> dict[str, Tensor]:
         return read_header(weights)
     pickled = folder / "adapter_model.bin"
     if not pickled.is_file():
-        raise FeaturebookError(f"{folder} has an adapter_config.json but no adapter_model.safetensors. Copy the whole folder.")
+        raise FeaturebookError(
+            f"{folder} has an adapter_config.json but no adapter_model.safetensors. Copy the whole folder."
+        )
     import torch
 
     try:

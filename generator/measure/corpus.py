@@ -75,7 +75,10 @@ def context_length(config: RunConfig, tokenizer: Any) -> int | None:
     from generator.measure.model import load_model_config
 
     text_config = load_model_config(config.model).get_text_config()
-    limits = [getattr(text_config, "max_position_embeddings", None), getattr(tokenizer, "model_max_length", None)]
+    limits = [
+        getattr(text_config, "max_position_embeddings", None),
+        getattr(tokenizer, "model_max_length", None),
+    ]
     known = [int(limit) for limit in limits if isinstance(limit, int | float) and 0 < limit < 1e9]
     return min(known, default=None)
 
@@ -99,7 +102,11 @@ class DocumentReader:
         table = self.table
         self.text_field = table.text or (None if table.template or table.messages else "text")
         self.placeholders = _placeholders(table.template) if table.template else []
-        if table.messages and not getattr(self.tokenizer, "chat_template", None) and self.tokenizer is not None:
+        if (
+            table.messages
+            and not getattr(self.tokenizer, "chat_template", None)
+            and self.tokenizer is not None
+        ):
             raise FeaturebookError(
                 f"corpus.messages = {table.messages!r} needs a chat template, and the tokenizer has none. "
                 "Use corpus.template instead."
@@ -183,7 +190,7 @@ class DocumentReader:
         except Exception as error:  # a Jinja template raises what it likes
             raise FeaturebookError(
                 f"{row.where}: the chat template cannot render field {name!r}: {type(error).__name__}: "
-                f"{str(error)[:200]}. It must be a list of {{\"role\": …, \"content\": …}}."
+                f'{str(error)[:200]}. It must be a list of {{"role": …, "content": …}}.'
             ) from error
 
     def notes(self) -> list[str]:
@@ -209,7 +216,9 @@ def _placeholders(template: str) -> list[str]:
     try:
         names = [name for _, name, _, _ in string.Formatter().parse(template) if name is not None]
     except ValueError as error:
-        raise FeaturebookError(f"corpus.template is malformed ({error}). A literal brace is doubled: {{{{ }}}}.") from None
+        raise FeaturebookError(
+            f"corpus.template is malformed ({error}). A literal brace is doubled: {{{{ }}}}."
+        ) from None
     bad = [name for name in names if not name or any(c in name for c in ".[")]
     if bad or not names:
         raise FeaturebookError(
@@ -284,7 +293,9 @@ def _metadata(row: Row, reader: DocumentReader) -> dict[str, Any]:
     kept: dict[str, Any] = {}
     for name, value in row.fields.items():
         is_short = isinstance(value, str) and len(value) <= METADATA_CHARACTERS
-        is_number = isinstance(value, int) and abs(value) < 2**53 or isinstance(value, float) and math.isfinite(value)
+        is_number = (
+            (isinstance(value, int) and abs(value) < 2**53) or (isinstance(value, float) and math.isfinite(value))
+        )
         if name not in used and (is_short or is_number) and not _is_text_file(row):
             kept[_clean(name)] = _clean(value) if isinstance(value, str) else value
     return kept
@@ -348,7 +359,9 @@ def longest_piece(config: RunConfig, context: int | None) -> int:
     return longest
 
 
-def cut_pieces(doc_offsets: Int[np.ndarray, " doc_bound"], longest: int, overlap: int) -> Int[np.ndarray, "piece 3"]:
+def cut_pieces(
+    doc_offsets: Int[np.ndarray, " doc_bound"], longest: int, overlap: int
+) -> Int[np.ndarray, "piece 3"]:
     """Cuts documents into runs of at most ``longest`` tokens; a later piece repeats ``overlap`` tokens as context.
 
     Returns:

@@ -166,17 +166,28 @@ class Engine:
             reason = self._refuse(layout, pieces, truth, own=own, window=window, longest=longest)
             if not reason:
                 self.layout = layout
-                return f"{layout}: equal to documents run one by one" + (f" ({'; '.join(reasons)})" if reasons else "")
+                return f"{layout}: equal to documents run one by one" + (
+                    f" ({'; '.join(reasons)})" if reasons else ""
+                )
             reasons.append(f"{layout} refused: {reason}")
             if layout == "packed":
                 _set_attention(self.model, own)
             if wanted == "packed":
-                raise FeaturebookError(f"extract.packing = \"packed\" does not hold for this model: {reason}. Set it to \"auto\".")
+                raise FeaturebookError(
+                    f'extract.packing = "packed" does not hold for this model: {reason}. Set it to "auto".'
+                )
         self.layout = "single"
         return "single: " + "; ".join(reasons)
 
     def _refuse(
-        self, layout: Layout, pieces: Sequence[Piece], truth: np.ndarray, *, own: str, window: int | None, longest: int
+        self,
+        layout: Layout,
+        pieces: Sequence[Piece],
+        truth: np.ndarray,
+        *,
+        own: str,
+        window: int | None,
+        longest: int,
     ) -> str:
         """Why a layout must not be used; empty when it holds."""
         if layout == "single":
@@ -211,7 +222,8 @@ class Engine:
     def _leak(self, layout: Layout, pieces: Sequence[Piece], got: np.ndarray) -> float:
         """How much the even documents' values change when the odd ones (and the padding) hold other tokens."""
         rotated = [
-            p if i % 2 == 0 else Piece(np.roll(p.token_ids, 1)[::-1].copy(), p.n_context, p.row) for i, p in enumerate(pieces)
+            p if i % 2 == 0 else Piece(np.roll(p.token_ids, 1)[::-1].copy(), p.n_context, p.row)
+            for i, p in enumerate(pieces)
         ]
         pad, self.pad_id = self.pad_id, int(pieces[0].token_ids[-1]) if layout == "padded" else self.pad_id
         try:
@@ -222,7 +234,9 @@ class Engine:
         return relative_distance(other[rows], got[rows])
 
 
-def relative_distance(got: Float[np.ndarray, "token channel"], truth: Float[np.ndarray, "token channel"]) -> float:
+def relative_distance(
+    got: Float[np.ndarray, "token channel"], truth: Float[np.ndarray, "token channel"]
+) -> float:
     """‖got − truth‖ / ‖truth‖ of the channel where it is largest, over tokens where both are finite; NaN counts as 0."""
     both = np.isfinite(got) & np.isfinite(truth)
     got, truth = np.where(both, got, 0).astype(np.float64), np.where(both, truth, 0).astype(np.float64)
@@ -255,7 +269,10 @@ def _pad_id(model: nn.Module) -> int:
 def sliding_window(config: Any) -> int | None:
     """The shortest span beyond which some layer of the model does not look back, None when all look at everything."""
     text = config.get_text_config()
-    spans = [getattr(text, name, None) for name in ("sliding_window", "attention_chunk_size", "local_attention", "window_size")]
+    spans = [
+        getattr(text, name, None)
+        for name in ("sliding_window", "attention_chunk_size", "local_attention", "window_size")
+    ]
     if getattr(text, "use_sliding_window", True) is False:
         spans[0] = None
     kinds = getattr(text, "layer_types", None)

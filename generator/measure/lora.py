@@ -64,7 +64,9 @@ def read_adapted(model: nn.Module, adapter_name: str, basis: str) -> list[Adapte
         if isinstance(layer, LoraLayer) and (adapter_name in layer.r)
     ]
     if not found:
-        raise FeaturebookError(f"The adapter {adapter_name!r} changes no module of the model. Check model.adapter.")
+        raise FeaturebookError(
+            f"The adapter {adapter_name!r} changes no module of the model. Check model.adapter."
+        )
     return found
 
 
@@ -116,7 +118,9 @@ def _dora_gain(layer: Any, adapter: str, a: Tensor, b: Tensor, scaling: float) -
     weight = base.weight.detach().float()
     weight = weight.T if layer.fan_in_fan_out else weight
     norm = torch.linalg.vector_norm(weight + scaling * (b @ a).to(weight.device), dim=1)
-    return (layer.lora_magnitude_vector[adapter].weight.detach().float().flatten().to(norm.device) / norm).to(a.device)
+    return (layer.lora_magnitude_vector[adapter].weight.detach().float().flatten().to(norm.device) / norm).to(
+        a.device
+    )
 
 
 def svd_basis(
@@ -206,7 +210,9 @@ class Site:
         # [row, d_in] and F.linear: a [d_in, row] operand takes a slow path of MKL for 2 to 8 rows
         return F.linear(x.float(), self._weight(x.device, torch.float32, lambda stacked: stacked))
 
-    def _weight(self, device: torch.device, dtype: torch.dtype, prepare: Callable[[Tensor], Tensor]) -> Tensor:
+    def _weight(
+        self, device: torch.device, dtype: torch.dtype, prepare: Callable[[Tensor], Tensor]
+    ) -> Tensor:
         if (device, dtype) not in self._parts:
             stacked = torch.cat([member.read.to(device) for member in self.members])
             self._parts[device, dtype] = prepare(stacked)
@@ -271,13 +277,19 @@ class _Forward:
             gain, offset = member.gain, member.bias
             if gain is not None and getattr(self.base_layer, "bias", None) is not None:
                 offset = (1 - gain) * self.base_layer.bias.detach().float().to(gain.device)
-            parts = (member.write * member.scaling, empty if gain is None else gain, empty if offset is None else offset)
+            parts = (
+                member.write * member.scaling,
+                empty if gain is None else gain,
+                empty if offset is None else offset,
+            )
             self.weights[key] = tuple(part.to(*key) for part in parts)
         return self.weights[key]
 
 
 def add_product(
-    result: Float[Tensor, "token d_out"], scalars: Float[Tensor, "token rank"], write: Float[Tensor, "rank d_out"]
+    result: Float[Tensor, "token d_out"],
+    scalars: Float[Tensor, "token rank"],
+    write: Float[Tensor, "rank d_out"],
 ) -> Float[Tensor, "token d_out"]:
     """Adds ``scalars @ write`` to ``result`` in place; ``scalars`` are float32, the others of the model's dtype.
 
@@ -349,4 +361,3 @@ def _embed_scale(member: AdaptedModule) -> float:
     """What the embedding's own forward multiplies its weight by (Gemma); it is in ``scaling`` already."""
     scale = member.layer._get_embed_scale()
     return 1.0 if scale is None else float(scale)
-

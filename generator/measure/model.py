@@ -1,6 +1,5 @@
 """Loads the base model and its adapter, after checking on empty weights that they belong together."""
 
-import gc
 import logging
 import warnings
 from collections.abc import Iterator
@@ -90,7 +89,9 @@ def match_adapter(model: ModelTable) -> Blueprint:
     config, adapter = load_model_config(model), find_adapter(model)
     modules = adapter.modules()
     if not modules:
-        raise FeaturebookError(f"{adapter.folder} holds no LoRA tensors (lora_A, lora_B). Copy the adapter again.")
+        raise FeaturebookError(
+            f"{adapter.folder} holds no LoRA tensors (lora_A, lora_B). Copy the adapter again."
+        )
     _set_labels(config, adapter)
     best: tuple[int, str, nn.Module] | None = None
     for class_name in _candidates(config, adapter):
@@ -112,7 +113,12 @@ def match_adapter(model: ModelTable) -> Blueprint:
 
 def _candidates(config: Any, adapter: AdapterFiles) -> list[str]:
     by_task = TASK_CLASSES.get(str(adapter.config.get("task_type")))
-    names = [by_task, *(getattr(config, "architectures", None) or []), "AutoModelForCausalLM", "AutoModelForMaskedLM"]
+    names = [
+        by_task,
+        *(getattr(config, "architectures", None) or []),
+        "AutoModelForCausalLM",
+        "AutoModelForMaskedLM",
+    ]
     return list(dict.fromkeys([n for n in names if n] + list(TASK_CLASSES.values())))
 
 
@@ -160,10 +166,14 @@ def _check_module(blueprint: Blueprint, name: str, module: nn.Module, tensors: d
         )
     is_embedding = isinstance(module, nn.Embedding)
     d_out, d_in = weight.shape if isinstance(module, nn.Linear) else weight.shape[::-1]
-    side_a, side_b = ("lora_embedding_A", "lora_embedding_B") if is_embedding else ("lora_A.weight", "lora_B.weight")
+    side_a, side_b = (
+        ("lora_embedding_A", "lora_embedding_B") if is_embedding else ("lora_A.weight", "lora_B.weight")
+    )
     for side, axis, wanted in ((side_a, 1, d_in), (side_b, 0, d_out)):
         if side not in tensors:
-            raise FeaturebookError(f"The adapter has no {side} for {name!r}: its file is incomplete. Copy it again.")
+            raise FeaturebookError(
+                f"The adapter has no {side} for {name!r}: its file is incomplete. Copy it again."
+            )
         if tensors[side].shape[axis] != wanted:
             raise FeaturebookError(
                 f"The adapter does not fit the model at {name!r}: its {side} has shape {tuple(tensors[side].shape)}, the "
@@ -185,7 +195,9 @@ class LoadedModel:
     dtype: torch.dtype
 
 
-def load_model(table: ModelTable, progress: Progress, *, device: str | None = None, seed: int = 0) -> LoadedModel:
+def load_model(
+    table: ModelTable, progress: Progress, *, device: str | None = None, seed: int = 0
+) -> LoadedModel:
     """Loads the base model and the adapter.
 
     Args:
@@ -201,7 +213,9 @@ def load_model(table: ModelTable, progress: Progress, *, device: str | None = No
     _check_attention(table)
     place = choose_device(table, device)
     dtype = choose_dtype(table, blueprint, place)
-    device_map = choose_device_map(blueprint, place, dtype, is_auto=(device or table.device) == "auto", progress=progress)
+    device_map = choose_device_map(
+        blueprint, place, dtype, is_auto=(device or table.device) == "auto", progress=progress
+    )
     torch.manual_seed(seed)
     base = _load_base(table, blueprint, place, dtype, device_map, progress)
     model = _load_adapter(base, blueprint)
@@ -230,10 +244,16 @@ def choose_device(table: ModelTable, device: str | None = None) -> torch.device:
     try:
         place = torch.device(wanted)
     except RuntimeError as error:
-        raise FeaturebookError(f"model.device = {wanted!r} is no device. Take auto, cpu, cuda, cuda:1 or mps.") from error
-    is_there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}.get(place.type, True)
+        raise FeaturebookError(
+            f"model.device = {wanted!r} is no device. Take auto, cpu, cuda, cuda:1 or mps."
+        ) from error
+    is_there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}.get(
+        place.type, True
+    )
     if not is_there or (place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count()):
-        raise FeaturebookError(f"model.device = {wanted!r}, but this machine has no such device. Take auto or cpu.")
+        raise FeaturebookError(
+            f"model.device = {wanted!r}, but this machine has no such device. Take auto or cpu."
+        )
     return place
 
 
@@ -247,7 +267,9 @@ def choose_dtype(table: ModelTable, blueprint: Blueprint, place: torch.device) -
         return getattr(torch, table.dtype)
     if place.type == "cpu":
         return torch.float32
-    stored = getattr(blueprint.config, "dtype", None) or getattr(blueprint.config.get_text_config(), "dtype", None)
+    stored = getattr(blueprint.config, "dtype", None) or getattr(
+        blueprint.config.get_text_config(), "dtype", None
+    )
     return getattr(torch, stored) if isinstance(stored, str) else stored or torch.float32
 
 
@@ -269,11 +291,18 @@ def choose_device_map(
 
 
 def _load_base(
-    table: ModelTable, blueprint: Blueprint, place: torch.device, dtype: torch.dtype, device_map: Any, progress: Progress
+    table: ModelTable,
+    blueprint: Blueprint,
+    place: torch.device,
+    dtype: torch.dtype,
+    device_map: Any,
+    progress: Progress,
 ) -> nn.Module:
     import transformers
 
-    options: dict[str, Any] = {"attn_implementation": table.attn_implementation} if table.attn_implementation else {}
+    options: dict[str, Any] = (
+        {"attn_implementation": table.attn_implementation} if table.attn_implementation else {}
+    )
     try:
         with _quiet():
             model, loaded = getattr(transformers, blueprint.class_name).from_pretrained(
@@ -288,9 +317,11 @@ def _load_base(
             )
     except torch.OutOfMemoryError as error:
         raise FeaturebookError(
-            f"The model does not fit the memory of {place}. Set model.device = \"auto\" to spread it, or model.dtype = \"bfloat16\"."
+            f'The model does not fit the memory of {place}. Set model.device = "auto" to spread it, or model.dtype = "bfloat16".'
         ) from error
-    except Exception as error:  # OSError, ValueError, RuntimeError, SafetensorError, ImportError of a kernel, …
+    except (
+        Exception
+    ) as error:  # OSError, ValueError, RuntimeError, SafetensorError, ImportError of a kernel, …
         raise FeaturebookError(_cannot_load(table, error)) from error
     _check_missing(sorted(loaded.get("missing_keys", ())), model, blueprint, progress)
     return model if device_map is not None else model.to(place)
@@ -308,7 +339,9 @@ def _check_missing(missing: list[str], model: nn.Module, blueprint: Blueprint, p
             f"made for another class than {blueprint.class_name}: fetch it again."
         )
     if missing:
-        progress.note(f"{len(missing)} weights outside the layers are not in the checkpoint and are random: {missing[:3]}")
+        progress.note(
+            f"{len(missing)} weights outside the layers are not in the checkpoint and are random: {missing[:3]}"
+        )
 
 
 def _load_adapter(base: nn.Module, blueprint: Blueprint) -> nn.Module:
@@ -322,7 +355,6 @@ def _load_adapter(base: nn.Module, blueprint: Blueprint) -> nn.Module:
         raise FeaturebookError(
             f"The adapter {adapter.folder.name!r} cannot be loaded: {type(error).__name__}: {str(error).strip()[:400]}."
         ) from error
-    gc.collect()
     return wrapped.get_base_model()
 
 
@@ -347,7 +379,11 @@ def layer_list(model: nn.Module) -> str | None:
         for name, module in model.named_modules()
         if isinstance(module, nn.ModuleList) and len(module)
     ]
-    outer = [(n, size) for n, size in lists if not any(n.startswith(f"{other}.") for other, _ in lists if other != n)]
+    outer = [
+        (n, size)
+        for n, size in lists
+        if not any(n.startswith(f"{other}.") for other, _ in lists if other != n)
+    ]
     if not outer:
         return None
     config = getattr(model, "config", None)

@@ -61,7 +61,9 @@ def check(config: RunConfig) -> Plan:
         *_corpus_lines(config, sample),
         *_size_lines(config, sizes, n_channels),
     ]
-    return Plan(lines=lines, n_channels=n_channels, n_documents=sample.n_documents, n_tokens=sample.n_tokens, **sizes)
+    return Plan(
+        lines=lines, n_channels=n_channels, n_documents=sample.n_documents, n_tokens=sample.n_tokens, **sizes
+    )
 
 
 def _measured_modules(config: RunConfig, blueprint: Blueprint) -> tuple[list[Place], list[int]]:
@@ -74,7 +76,9 @@ def _measured_modules(config: RunConfig, blueprint: Blueprint) -> tuple[list[Pla
 
 
 def _rank(tensors: dict[str, Any]) -> int:
-    return next(t.shape[0] for suffix, t in tensors.items() if suffix in ("lora_A.weight", "lora_embedding_A"))
+    return next(
+        t.shape[0] for suffix, t in tensors.items() if suffix in ("lora_A.weight", "lora_embedding_A")
+    )
 
 
 @dataclass(frozen=True)
@@ -92,13 +96,20 @@ def _sample_corpus(config: RunConfig) -> _Sample:
     tokenizer = load_tokenizer(config)
     limit = longest_piece(config, context_length(config, tokenizer))
     reader = DocumentReader(config.corpus, tokenizer, is_sample=True)
-    rows = list(islice(reader.documents(), min(SAMPLE_DOCUMENTS, config.corpus.max_documents or SAMPLE_DOCUMENTS)))
+    rows = list(
+        islice(reader.documents(), min(SAMPLE_DOCUMENTS, config.corpus.max_documents or SAMPLE_DOCUMENTS))
+    )
     if not rows:
         raise FeaturebookError(reader.why_nothing())
     reader.check_fields()
-    encoded = tokenizer([t for t, _ in rows], add_special_tokens=reader.adds_special_tokens, verbose=False)["input_ids"]
+    encoded = tokenizer([t for t, _ in rows], add_special_tokens=reader.adds_special_tokens, verbose=False)[
+        "input_ids"
+    ]
     lengths = [len(ids) for ids in encoded if len(ids) >= config.corpus.min_tokens] or [0]
-    row_bytes = mean(len(json.dumps(row.fields, ensure_ascii=False, default=str).encode("utf-8", "replace")) + 1 for _, row in rows)
+    row_bytes = mean(
+        len(json.dumps(row.fields, ensure_ascii=False, default=str).encode("utf-8", "replace")) + 1
+        for _, row in rows
+    )
     total = estimate_rows(config.corpus, row_bytes)
     kept = None if total is None else max(len(rows), round(total * len(rows) / max(1, reader.n_rows)))
     if len(rows) < SAMPLE_DOCUMENTS:  # that was all
@@ -130,11 +141,20 @@ def _sizes(
 
 
 def _matrices(model: nn.Module) -> list[Any]:
-    return [m for m in model.modules() if getattr(m, "weight", None) is not None and not isinstance(m, nn.Embedding) and m.weight.ndim == 2]  # type: ignore[union-attr]
+    return [
+        m
+        for m in model.modules()
+        if getattr(m, "weight", None) is not None and not isinstance(m, nn.Embedding) and m.weight.ndim == 2
+    ]  # type: ignore[union-attr]
 
 
 def _model_lines(
-    config: RunConfig, blueprint: Blueprint, device: torch.device, dtype: torch.dtype, places: list[Place], ranks: list[int]
+    config: RunConfig,
+    blueprint: Blueprint,
+    device: torch.device,
+    dtype: torch.dtype,
+    places: list[Place],
+    ranks: list[int],
 ) -> list[str]:
     adapter = blueprint.adapter.config
     layers = sorted({place.layer for place in places if place.layer >= 0})
@@ -155,7 +175,11 @@ def _span(ranks: list[int]) -> str:
 
 
 def _corpus_lines(config: RunConfig, sample: _Sample) -> list[str]:
-    about = f"about {sample.n_documents:,} documents, {sample.n_tokens:,} tokens" if sample.n_tokens is not None else "size unknown"
+    about = (
+        f"about {sample.n_documents:,} documents, {sample.n_tokens:,} tokens"
+        if sample.n_tokens is not None
+        else "size unknown"
+    )
     lines = [
         f"corpus: {public_name(config.corpus.source)}: {about} (from the first {sample.n_read}: {sample.mean_tokens:.0f} tokens each, "
         f"at most {sample.longest})"

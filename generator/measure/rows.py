@@ -59,7 +59,11 @@ def local_files(source: str) -> list[Path]:
         if not found:
             raise FeaturebookError(f"No file matches corpus.source = {source!r}. Check the path of the glob.")
         return found
-    if path.is_absolute() or source.startswith((".", "~")) or path.suffix in (*TEXT_SUFFIXES, *TABLE_SUFFIXES):
+    if (
+        path.is_absolute()
+        or source.startswith((".", "~"))
+        or path.suffix in (*TEXT_SUFFIXES, *TABLE_SUFFIXES)
+    ):
         raise FeaturebookError(
             f"corpus.source = {source!r} does not exist. Give a .jsonl, .json or .parquet file, a folder of text "
             "files, or the id of a Hugging Face dataset."
@@ -120,7 +124,9 @@ def _read_json(path: Path) -> Iterator[Row]:
         if error.msg == "Extra data":
             yield from _read_json_lines(path)
             return
-        raise FeaturebookError(f"{path}:{error.lineno} is not valid JSON ({error.msg}). Correct this line.") from None
+        raise FeaturebookError(
+            f"{path}:{error.lineno} is not valid JSON ({error.msg}). Correct this line."
+        ) from None
     if isinstance(whole, dict):
         lists = [value for value in whole.values() if isinstance(value, list)]
         whole = lists[0] if len(lists) == 1 else [whole]
@@ -168,7 +174,7 @@ def _read_dataset(table: CorpusTable, is_sample: bool) -> Iterator[Row]:
             f"The data set {table.source!r} (split {table.split!r}) cannot be loaded: "
             f"{type(error).__name__}: {_first_line(error)}. Check corpus.source, split and config_name, and the network; "
             "run the same command again after an interrupted download. A file or folder of your own works without "
-            "a network: corpus.source = \"texts.jsonl\"."
+            'a network: corpus.source = "texts.jsonl".'
         ) from error
     for number, fields in enumerate(rows):
         yield Row(f"{table.source}[{number}]", dict(fields))

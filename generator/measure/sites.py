@@ -101,13 +101,17 @@ def choose_modules(places: Sequence[Place], globs: Sequence[str]) -> list[bool]:
     if globs and all(glob.startswith("!") for glob in globs):
         chosen = [not any(_matches(p, g[1:]) for g in globs) for p in places]
     if not any(chosen):
-        raise FeaturebookError(f"extract.modules = {list(globs)} leaves no module. Use [\"*\"] for all.")
+        raise FeaturebookError(f'extract.modules = {list(globs)} leaves no module. Use ["*"] for all.')
     return chosen
 
 
 def _matches(place: Place, pattern: str) -> bool:
     parts = place.path.split(".")
-    names = {place.dotted, place.dotted.replace(".", "/", 1), *(".".join(parts[i:]) for i in range(len(parts)))}
+    names = {
+        place.dotted,
+        place.dotted.replace(".", "/", 1),
+        *(".".join(parts[i:]) for i in range(len(parts))),
+    }
     return any(fnmatchcase(name, pattern) for name in names)
 
 
@@ -140,13 +144,19 @@ def lay_out(
     calls = [_only_call(module, trace) for module in modules]
     notes, measured = [], []
     for module, call, chosen in zip(modules, calls, is_chosen):
-        reads_tokens = call is not None and call.read is not None and _has_row_per_token(call.read, module, trace)
+        reads_tokens = (
+            call is not None and call.read is not None and _has_row_per_token(call.read, module, trace)
+        )
         if chosen and not reads_tokens:
             notes.append(f"{module.name} does not read one vector per token: applied, but not measured")
         measured.append(chosen and reads_tokens)
     if not any(measured):
-        raise FeaturebookError("No adapted module reads one vector per token; there is nothing to measure. " + "; ".join(notes))
-    order = sorted((i for i in range(len(modules)) if measured[i]), key=lambda i: places[i].layer)  # stable: model order
+        raise FeaturebookError(
+            "No adapted module reads one vector per token; there is nothing to measure. " + "; ".join(notes)
+        )
+    order = sorted(
+        (i for i in range(len(modules)) if measured[i]), key=lambda i: places[i].layer
+    )  # stable: model order
     channels, columns = _channel_table(modules, places, order, collection)
     stream = Stream(trace, layer_calls)
     spaces = _Spaces(trace, stream, layers)
@@ -199,14 +209,19 @@ def _channel_table(
 
 
 def _group(
-    modules: Sequence[AdaptedModule], calls: Sequence[Call | None], columns: list[list[int]], recorder: Recorder
+    modules: Sequence[AdaptedModule],
+    calls: Sequence[Call | None],
+    columns: list[list[int]],
+    recorder: Recorder,
 ) -> list[Site]:
     """One site per tensor that was read."""
     groups: dict[tuple[int, str], list[int]] = defaultdict(list)
     for i, (module, call) in enumerate(zip(modules, calls)):
         key = id(call.read) if call is not None and call.read is not None else -1 - i
         groups[key, module.kind].append(i)
-    return [Site([modules[i] for i in group], [columns[i] for i in group], recorder) for group in groups.values()]
+    return [
+        Site([modules[i] for i in group], [columns[i] for i in group], recorder) for group in groups.values()
+    ]
 
 
 class _Spaces:
@@ -222,7 +237,9 @@ class _Spaces:
         A hub is the input of a matrix (the down projection, adapted or not) whose components each come from one
         component of another matrix's output.
         """
-        matrices = [c for c in self.trace.calls if _is_matrix(c.module) and c.read is not None and c.wrote is not None]
+        matrices = [
+            c for c in self.trace.calls if _is_matrix(c.module) and c.read is not None and c.wrote is not None
+        ]
         wrote = {id(call.wrote) for call in matrices}
         by_layer: dict[int, list[tuple[Call, set[int]]]] = defaultdict(list)
         for call in matrices:
@@ -238,7 +255,7 @@ class _Spaces:
         for number, hubs in by_layer.items():
             for call, sources in hubs:
                 name = f"L{number}.mlp" if len(hubs) == 1 else f"L{number}.{_split(call.name, layers)[1]}.in"
-                names.update({key: name for key in (*sources, id(call.read))})
+                names.update(dict.fromkeys((*sources, id(call.read)), name))
         return names
 
     def directions(
@@ -287,7 +304,9 @@ def _is_matrix(module: nn.Module) -> bool:
     return isinstance(weight, Tensor) and weight.ndim == 2 and not isinstance(module, nn.Embedding)
 
 
-def _directions(space: str, side: str, parts: list[tuple[Sequence[int], Tensor, Tensor | None]]) -> Directions:
+def _directions(
+    space: str, side: str, parts: list[tuple[Sequence[int], Tensor, Tensor | None]]
+) -> Directions:
     channels = np.array([c for own, _, _ in parts for c in own], np.int64)
     order = np.argsort(channels)
     folded = None

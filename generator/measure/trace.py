@@ -16,7 +16,19 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-_ALIASES = {"view", "_unsafe_view", "clone", "_to_copy", "detach", "alias", "expand", "unsqueeze", "squeeze", "transpose", "permute"}
+_ALIASES = {
+    "view",
+    "_unsafe_view",
+    "clone",
+    "_to_copy",
+    "detach",
+    "alias",
+    "expand",
+    "unsqueeze",
+    "squeeze",
+    "transpose",
+    "permute",
+}
 _ADDS = {"add", "add_", "sub", "sub_"}
 _SCALES = {"mul", "mul_", "div", "div_"}
 
@@ -136,7 +148,9 @@ class _Recorder(TorchDispatchMode):
     def _note(self, func: Any, args: Any, out: Tensor) -> None:
         name = func.overloadpacket.__name__
         tensors = [a for a in args if isinstance(a, Tensor)]
-        sources = [t for t in tensors if id(t) in self.trace.kept and t.shape[-1] == out.shape[-1] and t.dim() > 1]
+        sources = [
+            t for t in tensors if id(t) in self.trace.kept and t.shape[-1] == out.shape[-1] and t.dim() > 1
+        ]
         self.trace.kept[id(out)] = out
         if not sources or not out.is_floating_point():
             return
@@ -236,7 +250,12 @@ class Stream:
 
     def _operands_of_adds(self) -> set[int]:
         """Tensors that are added to something of full size."""
-        return {source for op in self.trace.ops if op.kind == "add" and len(op.sources) > 1 for source in op.sources}
+        return {
+            source
+            for op in self.trace.ops
+            if op.kind == "add" and len(op.sources) > 1
+            for source in op.sources
+        }
 
     def _forward(self) -> None:
         for op in self.trace.ops:
