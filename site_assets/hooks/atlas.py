@@ -11,7 +11,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-SITE_SETTINGS = {"title": "site_name", "description": "site_description", "repository": "repo_url", "site_url": "site_url"}
+SITE_SETTINGS = {
+    "title": "site_name",
+    "description": "site_description",
+    "repository": "repo_url",
+    "site_url": "site_url",
+}
 INDENT = re.compile(r"\n\s+")
 KEEPS_SPACE = ("<pre", "<textarea")
 

@@ -4,7 +4,7 @@ import { test } from "node:test"
 import { formatState, parseState } from "../../site_assets/assets/hash.mjs"
 import { fetchJson, pageUrl, pathOf, readableId, shardUrl } from "../../site_assets/assets/shards.mjs"
 import { makeContext, mountElement } from "../../site_assets/assets/main.mjs"
-import { sections } from "../../site_assets/assets/pages/channel.mjs"
+import { oneSided, sections } from "../../site_assets/assets/pages/channel.mjs"
 
 test("ids become paths as in generator/publish/addresses.py", () => {
   assert.equal(pathOf("lora/L12/gate_proj"), "lora/L12/gate_proj")
@@ -74,4 +74,12 @@ test("the sections of a channel page: groups in order, filtered by text, by valu
   assert.deepEqual(docs(sections(shard, { ...view, contains: "beta" })), [[1]])
   assert.deepEqual(docs(sections(shard, { ...view, show: "bands" })), [[], [3]])
   assert.equal(sections(shard, { ...view, show: "bands" })[0].heading, "0 to 1.00 · 5 tokens, 50.0 %")
+})
+
+test("a direction of one sign says so beside the list of the other", () => {
+  const shard = { is_signed: true, groups: [{ group: "top", count: 9 }, { group: "bottom", count: 0 }, { group: "random", count: 0 }] }
+  assert.equal(oneSided(shard, "top"), null)
+  assert.match(oneSided(shard, "bottom"), /^Never below zero/)
+  assert.equal(oneSided(shard, "random"), null)
+  assert.equal(oneSided({ ...shard, is_signed: false }, "bottom"), null)
 })

@@ -142,6 +142,17 @@ function ordered(examples, order) {
   return order === "document" ? examples.toSorted((a, b) => a.doc - b.doc || a.position - b.position) : examples
 }
 
+/**
+ * What to say where one sign never occurs: the list then holds the values nearest to it.
+ * @param {ChannelShard} shard
+ * @param {string} show
+ */
+export function oneSided({ groups, is_signed }, show) {
+  if (!is_signed || groups.find(({ group }) => group === show)?.count !== 0) return null
+  if (show === "top") return "Never above zero in this corpus: these are its highest values."
+  return show === "bottom" ? "Never below zero in this corpus: these are its lowest values." : null
+}
+
 /** The examples with their controls. */
 class Examples {
   /**
@@ -294,14 +305,15 @@ class Examples {
       examples.length ? exampleList(examples, frame, { isOpen }) : heading ? h("p", { class: "fb-note" }, "None.") : null,
     ])
     const nodes = parts.filter((part) => part instanceof HTMLElement)
+    const note = oneSided(this.shard, this.view.show)
+    if (note && nodes.length) nodes.unshift(h("p", { class: "fb-note" }, note))
     this.list.replaceChildren(...(nodes.length ? nodes : [h("p", { class: "fb-note" }, this.#emptyNote())]))
     this.legend.replaceChildren(legend(frame.scale))
   }
 
   #emptyNote() {
     if (this.view.contains) return `No example here contains “${this.view.contains}”.`
-    if (this.view.show === "top") return "This direction is never above zero in the corpus."
-    return this.view.show === "bottom" ? "This direction is never below zero in the corpus." : "There are no examples."
+    return "There are no examples."
   }
 
   #recolour() {

@@ -1,0 +1,166 @@
+"""The built site, page by page: what the templates and the hooks promise. The toy run is full of hostile text."""
+
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mkdocs.commands.build import build
+from mkdocs.config import load_config
+
+from tests.toy import write_toy
+
+ROOT = Path(__file__).parents[1]
+CHANNEL = "atlas/lora/L0/gate_proj/index.html"
+SLIM = 13_000
+"""Bytes of a channel page: the toy's hostile description included."""
+
+
+class Tags(HTMLParser):
+    """All start tags of a page with their attributes."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+    def of(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.found if name == tag]
+
+
+def build_site(folder: Path, **options: Any) -> Path:
+    """Builds the toy's site with the repository's own mkdocs.yml."""
+    docs = folder / "docs"
+    if not (docs / "index.md").exists():
+        (docs / "index.md").write_text(
+            "---\ntemplate: home.html\nshard: shards/home.json\n---\n# Toy\n", "utf-8"
+        )
+        (docs / "guide.md").write_text("# Guide\n\n| a | b |\n|--:|---|\n| 1 | 2 |\n", "utf-8")
+    settings = {"extra": {"shards": str(folder / "shards")}, **options}
+    config = load_config(
+        str(ROOT / "mkdocs.yml"),
+        docs_dir=str(docs),
+        site_dir=str(folder / "site"),
+        nav=[{"Home": "index.md"}, {"Explorer": "atlas/explorer.md"}, {"Guide": [{"Guide": "guide.md"}]}],
+        **settings,
+    )
+    config.plugins.on_startup(command="build", dirty=False)
+    build(config)
+    return folder / "site"
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("toy")
+    write_toy(folder)
+    return build_site(folder)
+
+
+def pages_of(site: Path) -> dict[str, Tags]:
+    return {path.relative_to(site).as_posix(): Tags(path.read_text("utf-8")) for path in site.rglob("*.html")}
+
+
+def test_the_security_policy_holds_on_every_page(site: Path) -> None:
+    for name, tags in pages_of(site).items():
+        policies = [
+            meta["content"] or ""
+            for meta in tags.of("meta")
+            if meta.get("http-equiv") == "Content-Security-Policy"
+        ]
+        assert len(policies) == 1, name
+        assert "unsafe" not in policies[0] and "default-src 'none'" in policies[0]
+        inline = [
+            script
+            for script in tags.of("script")
+            if "src" not in script and script.get("type") != "application/json"
+        ]
+        assert not inline and not tags.of("style"), name
+        for tag, attributes in tags.found:
+            assert not [key for key in attributes if key == "style" or key.startswith("on")], (
+                name,
+                tag,
+                attributes,
+            )
+
+
+def test_nothing_is_loaded_from_elsewhere(site: Path) -> None:
+    for name, tags in pages_of(site).items():
+        links = [link for link in tags.of("link") if link.get("rel") != "canonical"]
+        loads = [
+            tag.get("src") or tag.get("href") for kind in ("script", "img", "iframe") for tag in tags.of(kind)
+        ]
+        loads += [link.get("href") for link in links]
+        assert not [load for load in loads if load and load.startswith(("http", "//"))], name
+
+
+def test_no_text_of_the_run_becomes_markup(site: Path) -> None:
+    tags = Tags((site / CHANNEL).read_text("utf-8"))
+    assert not tags.of("img")
+    text = (site / CHANNEL).read_text("utf-8")
+    assert "<img src=x" not in text and '"><script>' not in text
+    assert not set(text) & set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200b")
+
+
+def test_a_link_to_a_channel_unfurls(site: Path) -> None:
+    metas = {
+        meta.get("property") or meta.get("name"): meta.get("content")
+        for meta in Tags((site / CHANNEL).read_text("utf-8")).of("meta")
+    }
+    assert metas["og:title"] == "L0 gate_proj — lora"
+    assert metas["og:description"] == metas["description"] and "Highest on" in (metas["description"] or "")
+    assert (metas["og:url"] or "").endswith("/atlas/lora/L0/gate_proj/")
+    assert (metas["og:image"] or "").endswith("/assets/card.png") and (site / "assets/card.png").is_file()
+
+
+def test_a_channel_page_is_slim_and_says_something_without_javascript(site: Path) -> None:
+    html = (site / CHANNEL).read_text("utf-8")
+    assert len(html.encode()) < SLIM
+    for part in (
+        "Top tokens",
+        "skewness",
+        'rel="next"',
+        ">JSON</a>",
+        "<noscript>",
+        'href="../../../layer/0/"',
+    ):
+        assert part in html, part
+
+
+def test_mount_points_name_modules_and_shards_that_exist(site: Path) -> None:
+    names = set()
+    for name, tags in pages_of(site).items():
+        for mount in [div for div in tags.of("div") if (div.get("class") or "").split()[:1] == ["fb-mount"]]:
+            names.add(mount["data-page"])
+            assert (ROOT / f"site_assets/assets/pages/{mount['data-page']}.mjs").is_file(), name
+            if mount.get("data-shard"):
+                assert (site / name).parent.joinpath(mount["data-shard"] or "").resolve().is_file(), name
+    assert {"channel", "layer", "document", "explorer"} <= names
+
+
+def test_title_and_address_come_from_the_run(site: Path) -> None:
+    settings = json.loads((site.parent / "docs/atlas/site.json").read_text("utf-8"))
+    html = (site / CHANNEL).read_text("utf-8")
+    assert f'<meta property="og:site_name" content="{settings["title"]}">' in html
+    assert f'<link rel="canonical" href="{settings["site_url"]}' in html
+    assert not (site / "atlas/site.json").exists()
+
+
+def test_python_and_templates_stay_out_of_the_site(site: Path) -> None:
+    assert not list(site.rglob("*.py*")) and not (site / "channel.html").exists()
+
+
+def test_shards_are_the_same_files(site: Path) -> None:
+    placed, made = site / "shards/lora/L0/gate_proj.json", site.parent / "shards/lora/L0/gate_proj.json"
+    assert placed.read_bytes() == made.read_bytes()
+
+
+def test_it_builds_without_hooks_from_shards_under_docs(tmp_path: Path) -> None:
+    write_toy(tmp_path)
+    (tmp_path / "shards").rename(tmp_path / "docs/shards")
+    site = build_site(tmp_path, hooks=[])
+    assert (site / "shards/lora/L0/gate_proj.json").is_file()
+    assert "L0 gate_proj" in (site / CHANNEL).read_text("utf-8")
