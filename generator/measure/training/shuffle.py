@@ -1,0 +1,83 @@
+"""Shuffled batches from rows that need not fit memory, in an order that a checkpoint can return to."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import Float
+
+from generator.errors import FeaturebookError
+from generator.measure.training.rows import RowFacts, Split
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where in the order of batches training stands."""
+
+    epoch: int = 0
+    fill: int = 0
+    """Which filling of the buffer, in the epoch."""
+    row: int = 0
+    """Rows of the filled and shuffled buffer that were used."""
+    carry: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+    """Rows left over by the filling before, fewer than a batch; they lead the buffer."""
+
+
+@dataclass(frozen=True)
+class Batches:
+    """Batches of equal size without end, each with the place after it.
+
+    An epoch visits the groups in random order. As many as fit the memory bound are read into a buffer, which is
+    shuffled and cut into batches; what remains leads the next filling. All is a function of seed, epoch and filling,
+    so any place can be returned to by reading one buffer.
+    """
+
+    split: Split
+    facts: RowFacts
+    batch: int
+    buffer_megabytes: float
+    seed: int
+
+    def __post_init__(self) -> None:
+        if self.facts.n_rows < self.batch:
+            raise FeaturebookError(
+                f"There are {self.facts.n_rows} tokens to train on, fewer than a batch of {self.batch}. "
+                "Use more text, a smaller batch, or hold out less."
+            )
+
+    @property
+    def capacity(self) -> int:
+        """Rows that the buffer may hold; shuffling needs a second copy, which is counted."""
+        return max(self.batch, int(self.buffer_megabytes * 1e6 / (8 * self.split.rows.width)))
+
+    def fills(self, epoch: int) -> list[list[int]]:
+        """The groups of every filling of an epoch."""
+        order = np.random.default_rng([self.seed, epoch]).permutation(self.split.rows.n_groups)
+        fills: list[list[int]] = [[]]
+        rows = 0
+        for group in order.tolist():
+            count = int(self.facts.n_per_group[group])
+            if rows + count > self.capacity - self.batch and rows:
+                fills.append([])
+                rows = 0
+            fills[-1].append(group)
+            rows += count
+        return fills
+
+    def after(self, place: Place) -> Iterator[tuple[Float[np.ndarray, "token channel"], Place]]:
+        """The batches from a place on."""
+        epoch, fill, row, carry = place.epoch, place.fill, place.row, place.carry
+        while True:
+            fills = self.fills(epoch)
+            for index in range(fill, len(fills)):
+                buffer = self._filled(fills[index], epoch, index, carry)
+                while row + self.batch <= len(buffer):
+                    row += self.batch
+                    yield buffer[row - self.batch : row], Place(epoch, index, row, carry)
+                carry, row = buffer[row:].copy(), 0
+            epoch, fill = epoch + 1, 0
+
+    def _filled(self, groups: list[int], epoch: int, fill: int, carry: np.ndarray) -> np.ndarray:
+        parts = [self.split.read(group) for group in groups]
+        joined = np.concatenate([carry.reshape(-1, self.split.rows.width), *parts])
+        return joined[np.random.default_rng([self.seed, epoch, fill + 1]).permutation(len(joined))]
