@@ -23,3 +23,12 @@ export function formatState(state, initial) {
   const changed = Object.entries(state).filter(([name, value]) => value !== initial[name])
   return new URLSearchParams(changed).toString()
 }
+
+/**
+ * Where a document page opens: at a token, with a channel's colours.
+ * @param {number} position
+ * @param {string} id
+ */
+export function documentHash(position, id) {
+  return new URLSearchParams({ t: String(position), c: id }).toString()
+}

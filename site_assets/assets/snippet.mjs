@@ -3,6 +3,7 @@ import { h } from "./elements.mjs"
 import { captionOf, tokenRun } from "./heatmap.mjs"
 import { linearScale } from "./heatmap/scale.mjs"
 import { around, groupTokens, stripOfExample } from "./heatmap/tokens.mjs"
+import { documentHash } from "./hash.mjs"
 import { number } from "./numbers.mjs"
 import { maximumOf } from "./reading.mjs"
 
@@ -41,15 +42,6 @@ export function snippet(example, times, channel, shard, context) {
     times > 1 && h("span", { class: "fb-snippet__times" }, `×${times}`),
     h("figcaption", { class: "fb-hidden" }, captionOf(strip, example.value, example.group)),
   )
-}
-
-/**
- * Where a document page opens: at a token, with a channel's colours.
- * @param {number} position
- * @param {string} id
- */
-export function documentHash(position, id) {
-  return new URLSearchParams({ t: String(position), c: id }).toString()
 }
 
 /**

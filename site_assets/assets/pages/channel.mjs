@@ -6,10 +6,9 @@ import { legend } from "../heatmap.mjs"
 import { linearScale, quantileScale } from "../heatmap/scale.mjs"
 import { sourceText, groupTokens, stripOfExample } from "../heatmap/tokens.mjs"
 import { openHelp } from "../heatmap/help.mjs"
-import { documentHash } from "../snippet.mjs"
 import { copyFrom, exampleList, repaint } from "../examples.mjs"
 import { drawPanels } from "../panels.mjs"
-import { formatState, parseState } from "../hash.mjs"
+import { documentHash, formatState, parseState } from "../hash.mjs"
 
 /** @typedef {import("../shards.mjs").ChannelShard} ChannelShard */
 /** @typedef {import("../shards.mjs").Example} Example */
