@@ -199,8 +199,10 @@ class Overview {
     const id = this.grid.cells[row][column]
     if (id === null) return h("td", { class: "fb-cells__none" })
     const token = this.grid.top_tokens[row][column]?.[0]
-    const link = h("a", { href: this.context.linkTo(id), tabindex: "-1", "data-cell": `${row} ${column}`, "aria-label": readableId(id) },
-      isWide && token !== undefined && h("bdi", { translate: "no" }, visible(token)))
+    const shown = isWide && token !== undefined ? visible(token) : ""
+    const name = readableId(id) + (shown && `, ${shown}`)
+    const link = h("a", { href: this.context.linkTo(id), tabindex: "-1", "data-cell": `${row} ${column}`, "aria-label": name },
+      shown && h("bdi", { translate: "no" }, shown))
     this.links.set(`${row} ${column}`, link)
     return h("td", {}, link)
   }
