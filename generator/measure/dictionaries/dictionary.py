@@ -10,6 +10,7 @@ from torch import Tensor
 
 from generator.errors import FeaturebookError
 from generator.measure.dictionaries.activations import Activation, Gated, GroupMax, JumpRelu, Relu, TopK
+from generator.measure.dictionaries.products import weighted_sums
 from generator.measure.dictionaries.sparse import SparseEncoder, Triples
 
 Normalization = Literal["none", "layer_norm", "constant_norm"]
@@ -139,7 +140,7 @@ class Dictionary:
             x: The input they come from; needed to undo a normalization.
         """
         if isinstance(latents, Triples):
-            out = latents.csr(self.n_features) @ self.W_dec + self.b_dec
+            out = weighted_sums(latents.feature, latents.value, latents.offsets, self.W_dec) + self.b_dec
         else:
             out = latents @ self.W_dec + self.b_dec
         if self.normalization == "none" or self.is_transcoder:

@@ -6,7 +6,6 @@ product of its own row and column: an entry's value depends neither on the other
 filter's precision, so any split of the same tokens gives the same bits.
 """
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +14,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from generator.measure.dictionaries.activations import Activation, Elementwise, GroupMax, TopK
+from generator.measure.dictionaries.products import dots, offsets_of
 
 CHUNK_ELEMENTS = 1 << 21
 """Pre-activations made at once on a CPU: they stay in the last-level cache (docs/dictionaries.md)."""
@@ -44,12 +44,7 @@ class Triples:
     @property
     def offsets(self) -> Tensor:
         """One more than tokens: the entries of token ``t`` are ``offsets[t]:offsets[t + 1]``."""
-        return _offsets(self.token, self.n_tokens)
-
-    def csr(self, n_features: int) -> Tensor:
-        """As a torch CSR matrix (token, feature)."""
-        size = (self.n_tokens, n_features)
-        return _csr(self.token, self.feature, self.value, size)
+        return offsets_of(self.token, self.n_tokens)
 
     def dense(self, n_features: int) -> Float[Tensor, "token feature"]:
         """As a dense array."""
@@ -157,24 +152,13 @@ class SparseEncoder:
         self, x: Float[Tensor, "token d_in"], token: Int[Tensor, " k"], feature: Int[Tensor, " k"]
     ) -> Float[Tensor, " k"]:
         """The float32 pre-activations of single entries, which must be ordered by token."""
-        return dots(x, self.W_enc, token, feature) + self.b_enc[feature]
+        return dots(x, self.W_enc, offsets_of(token, len(x)), feature) + self.b_enc[feature]
 
 
 def fast_filter_dtype(device: torch.device) -> torch.dtype:
     """bfloat16 where the device multiplies it fast (GPUs, CPUs with AVX-512 BF16), else float32."""
     is_fast = device.type != "cpu" or torch.cpu._is_avx512_bf16_supported()
     return torch.bfloat16 if is_fast else torch.float32
-
-
-def dots(
-    x: Float[Tensor, "token d_in"],
-    W: Float[Tensor, "feature d_in"],
-    token: Int[Tensor, " k"],
-    feature: Int[Tensor, " k"],
-) -> Float[Tensor, " k"]:
-    """``x[token] · W[feature]`` of single entries ordered by token."""
-    pattern = _csr(token, feature, torch.zeros(len(token), device=x.device), (len(x), len(W)))
-    return torch.sparse.sampled_addmm(pattern, x.contiguous(), W.T, beta=0.0).values()
 
 
 def _relative_error(dtype: torch.dtype, n_terms: int, device: torch.device) -> float:
@@ -199,16 +183,6 @@ def _where_positive(guess: Tensor) -> tuple[Tensor, Tensor]:
     else:
         flat = (guess > 0).flatten().nonzero().squeeze(1)
     return flat // width, flat % width
-
-
-def _offsets(token: Tensor, n_tokens: int) -> Tensor:
-    return torch.searchsorted(token, torch.arange(n_tokens + 1, device=token.device))
-
-
-def _csr(token: Tensor, feature: Tensor, value: Tensor, size: tuple[int, int]) -> Tensor:
-    with warnings.catch_warnings():  # torch says once that CSR tensors are in beta
-        warnings.simplefilter("ignore", UserWarning)
-        return torch.sparse_csr_tensor(_offsets(token, size[0]), feature, value, size, check_invariants=False)
 
 
 def _nothing(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:

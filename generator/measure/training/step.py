@@ -4,13 +4,14 @@ With B tokens, F latents and k·B active entries, only the encoder's product is 
 multiply a sparse matrix of k·B entries; autograd would make each of them a dense B × F one (docs/training.md).
 """
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+
+from generator.measure.dictionaries.products import dots, offsets_of, weighted_sums
 
 ENCODE_ROWS = 256
 """Tokens encoded at a time on a CPU, so that their pre-activations are still in cache when the greatest are sought."""
@@ -79,7 +80,7 @@ def take_step(
     reconstruction of the error, in which the error is a constant.
     """
     pattern = Pattern.of(active.token, active.feature, len(x), len(weights.W_enc))
-    error = pattern.rows(active.value) @ weights.W_dec + weights.b_dec - x
+    error = pattern.times(active.value, weights.W_dec) + weights.b_dec - x
     squared = float(error.square().sum())
     output_gradient = error * (2 / error.numel())
     gradients = _gradients(x, weights, pattern, active.value, output_gradient)
@@ -102,7 +103,7 @@ def _add_aux(x: Tensor, error: Tensor, weights: Weights, aux: Aux, gradients: We
     value = pre.gather(1, index).relu().flatten()
     token = torch.arange(len(x), device=x.device).repeat_interleave(index.shape[1])
     pattern = Pattern.of(token, index.flatten(), len(x), len(aux.dead))
-    miss = pattern.rows(value) @ W_dec - error
+    miss = pattern.times(value, W_dec) - error
     output_gradient = miss * (2 * aux.weight / miss.numel())
     part = _gradients(source, subset, pattern, value, output_gradient)
     for whole, piece in zip(gradients.tensors()[:3], part.tensors()[:3]):
@@ -116,10 +117,10 @@ def _gradients(
     """Gradients from that of the output; ``b_dec``'s is left to the caller. A value of 0 was cut by the ReLU."""
     value_gradient = pattern.dots(output_gradient, weights.W_dec)
     value_gradient *= value > 0
-    W_dec = pattern.columns(value) @ output_gradient
-    by_feature = pattern.columns(value_gradient)
+    W_enc = pattern.transposed_times(value_gradient, x)
+    W_dec = pattern.transposed_times(value, output_gradient)
     b_enc = torch.zeros_like(weights.b_enc).index_add_(0, pattern.feature, value_gradient)
-    return Weights(by_feature @ x, b_enc, W_dec, torch.zeros_like(weights.b_dec))
+    return Weights(W_enc, b_enc, W_dec, torch.zeros_like(weights.b_dec))
 
 
 @dataclass(frozen=True)
@@ -127,8 +128,6 @@ class Pattern:
     """Positions of a sparse (token, feature) matrix, ordered both ways, so that several products share the sorting."""
 
     feature: Tensor
-    n_tokens: int
-    n_features: int
     _token_offsets: Tensor
     _feature_offsets: Tensor
     _by_feature: Tensor
@@ -139,31 +138,20 @@ class Pattern:
     def of(cls, token: Tensor, feature: Tensor, n_tokens: int, n_features: int) -> "Pattern":
         """Of entries that are ordered by token."""
         order = _stable_order(feature, n_features)
-        return cls(
-            feature,
-            n_tokens,
-            n_features,
-            _counts_to_offsets(token, n_tokens),
-            _counts_to_offsets(feature, n_features),
-            order,
-            token[order].to(torch.int32),
-        )
+        offsets = offsets_of(token, n_tokens), offsets_of(feature, n_features)
+        return cls(feature, *offsets, order, token[order])
 
-    def rows(self, value: Tensor) -> Tensor:
-        """The (token, feature) matrix with these values."""
-        return _csr(
-            self._token_offsets, self.feature.to(torch.int32), value, (self.n_tokens, self.n_features)
-        )
+    def times(self, value: Tensor, right: Tensor) -> Tensor:
+        """The (token, feature) matrix with these values, times one row per feature."""
+        return weighted_sums(self.feature, value, self._token_offsets, right)
 
-    def columns(self, value: Tensor) -> Tensor:
-        """The transposed matrix, (feature, token)."""
-        size = (self.n_features, self.n_tokens)
-        return _csr(self._feature_offsets, self._token_by_feature, value[self._by_feature], size)
+    def transposed_times(self, value: Tensor, right: Tensor) -> Tensor:
+        """The (feature, token) matrix with these values, times one row per token."""
+        return weighted_sums(self._token_by_feature, value[self._by_feature], self._feature_offsets, right)
 
     def dots(self, left: Tensor, right: Tensor) -> Tensor:
         """``left[token] · right[feature]`` at every entry."""
-        empty = self.rows(torch.zeros(len(self.feature), device=left.device))
-        return torch.sparse.sampled_addmm(empty, left, right.T, beta=0.0).values()
+        return dots(left, right, self._token_offsets, self.feature)
 
 
 class Selector:
@@ -214,7 +202,7 @@ class Selector:
         flat, value = (torch.cat(parts) for parts in zip(*found))
         token, feature = flat // len(W), flat % len(W)
         if self.dtype != torch.float32:
-            value = Pattern.of(token, feature, len(x), len(W)).dots(x, weights.W_enc) + weights.b_enc[feature]
+            value = dots(x, weights.W_enc, offsets_of(token, len(x)), feature) + weights.b_enc[feature]
             keep = value > 0
             token, feature, value = token[keep], feature[keep], value[keep]
         return token, feature, value
@@ -231,15 +219,3 @@ def _stable_order(feature: Tensor, n_features: int) -> Tensor:
     if feature.device.type == "cpu" and n_features < 1 << 16:  # numpy sorts 16-bit integers by radix
         return torch.from_numpy(np.argsort(feature.numpy().astype(np.uint16), kind="stable"))
     return torch.argsort(feature, stable=True)
-
-
-def _counts_to_offsets(index: Tensor, n: int) -> Tensor:
-    offsets = torch.zeros(n + 1, dtype=torch.int32, device=index.device)
-    torch.cumsum(torch.bincount(index, minlength=n), 0, out=offsets[1:])
-    return offsets
-
-
-def _csr(offsets: Tensor, columns: Tensor, value: Tensor, size: tuple[int, int]) -> Tensor:
-    with warnings.catch_warnings():  # torch says once that CSR tensors are in beta
-        warnings.simplefilter("ignore", UserWarning)
-        return torch.sparse_csr_tensor(offsets, columns, value, size, check_invariants=False)

@@ -1,0 +1,61 @@
+"""Products with sparse (token, feature) matrices, given as lists of entries ordered by row."""
+
+import warnings
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+def offsets_of(index: Int[Tensor, " k"], n: int) -> Tensor:
+    """Where each of ``n`` rows begins in a list of entries ordered by row index; one more than rows."""
+    offsets = torch.zeros(n + 1, dtype=torch.int64, device=index.device)
+    torch.cumsum(torch.bincount(index, minlength=n), 0, out=offsets[1:])
+    return offsets
+
+
+def weighted_sums(
+    column: Int[Tensor, " k"],
+    value: Float[Tensor, " k"],
+    offsets: Int[Tensor, " n"],
+    right: Float[Tensor, "m d"],
+) -> Float[Tensor, "rows d"]:
+    """The product of a sparse matrix and a dense one: of every row, Σ value · right[column].
+
+    torch's embedding bag does this two to four times as fast as its CSR product (docs/training.md).
+
+    Args:
+        column: Column of every entry, ordered by row.
+        value: Its value.
+        offsets: Where rows begin, and the end, as ``offsets_of`` gives it.
+        right: What the columns stand for.
+    """
+    return torch.nn.functional.embedding_bag(
+        column, right, offsets, mode="sum", per_sample_weights=value, include_last_offset=True
+    )
+
+
+def dots(
+    left: Float[Tensor, "token d"],
+    right: Float[Tensor, "feature d"],
+    offsets: Int[Tensor, " n"],
+    feature: Int[Tensor, " k"],
+) -> Float[Tensor, " k"]:
+    """``left[token] · right[feature]`` at every entry, each computed from its own two vectors alone.
+
+    Args:
+        left: One row per token.
+        right: One row per feature.
+        offsets: Where the entries of every token begin, and the end.
+        feature: The entries' features, ordered by token.
+    """
+    with warnings.catch_warnings():  # torch says once that CSR tensors are in beta
+        warnings.simplefilter("ignore", UserWarning)
+        pattern = torch.sparse_csr_tensor(
+            offsets,
+            feature,
+            torch.zeros(len(feature), device=left.device),
+            (len(left), len(right)),
+            check_invariants=False,
+        )
+        return torch.sparse.sampled_addmm(pattern, left.contiguous(), right.T, beta=0.0).values()
