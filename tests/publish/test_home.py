@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 import orjson
 
 from generator.blocks import Corpus
@@ -54,6 +55,18 @@ def test_cards_are_the_most_skewed(run: tuple[Corpus, Summary], publication: Pub
         peaks = [e for e in own["examples"] if e["group"] in ("top", "bottom")]
         assert abs(card["example"]["value"]) == max(abs(e["value"]) for e in peaks)
         assert card["scale"] == own["scale"]
+
+
+def test_a_card_shows_the_stronger_side(run: tuple[Corpus, Summary]) -> None:
+    corpus, summary = run
+    columns = summary.examples.columns
+    value = np.where(
+        columns["group"] == summary.groups.index("bottom"), columns["value"] - 50, columns["value"]
+    )
+    examples = dataclasses.replace(summary.examples, columns={**columns, "value": value})
+    publication = publish_to_memory(toy_config(), corpus, dataclasses.replace(summary, examples=examples))
+    cards = [card for card in publication.shard("home")["cards"] if card["max_abs"]]
+    assert {card["example"]["group"] for card in cards} == {"bottom"}
 
 
 def test_the_run_file_picks_cards(run: tuple[Corpus, Summary]) -> None:
