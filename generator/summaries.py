@@ -4,8 +4,9 @@
 docs/statistics.md. No torch here.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from generator.blocks import (
     write_array,
     write_strings,
 )
+from generator.errors import FeaturebookError
 
 REMEDY = "python -m generator build --only summarize --force"
 
@@ -74,6 +76,19 @@ class CosineMatrix:
 
 
 @dataclass(frozen=True)
+class Loadings:
+    """A dictionary over channels: what each latent reads from and writes to every channel it was trained on."""
+
+    channels: Int[np.ndarray, " channel"]
+    """The latents, as indices into the channel table."""
+    inputs: list[str]  # ids of the channels that the dictionary reads: ["lora/L0/q_proj", …]
+    read: Float[np.ndarray, "channel input"]
+    """Encoder weights, for inputs as they are (scaling folded in)."""
+    write: Float[np.ndarray, "channel input"]
+    """Decoder weights, in the inputs' own units."""
+
+
+@dataclass(frozen=True)
 class Summary:
     """What is known of all channels of a run after one pass over the activations."""
 
@@ -118,6 +133,8 @@ class Summary:
     none) and ``value`` (token, 8): the strongest channels at each token by |value| / reference_rms."""
     notes: list[str] = field(default_factory=list)
     """Sentences for the pages: what was approximated, what was left out."""
+    loadings: list[Loadings] = field(default_factory=list)
+    """Of the collections that are dictionaries over channels."""
 
     def save(self, path: Path) -> None:
         """Writes ``summary.h5``."""
@@ -155,6 +172,12 @@ class Summary:
             for name, array in self.documents.items():
                 write_array(file, f"documents/{name}", array)
             write_strings(file, "notes", self.notes)
+            for index, loadings in enumerate(self.loadings):
+                group = file.create_group(f"loadings/{index:05d}")
+                write_strings(group, "inputs", loadings.inputs)
+                write_array(group, "channels", loadings.channels, "channel")
+                write_array(group, "read", loadings.read, "channel")
+                write_array(group, "write", loadings.write, "channel")
 
     @classmethod
     def load(cls, path: Path) -> "Summary":
@@ -187,7 +210,132 @@ class Summary:
                 ],
                 documents=_arrays(file, "documents"),
                 notes=read_strings(file, "notes"),
+                loadings=[
+                    Loadings(
+                        group["channels"][()],
+                        read_strings(group, "inputs"),
+                        group["read"][()],
+                        group["write"][()],
+                    )
+                    for _, group in sorted(file.get("loadings", {}).items())
+                ],
             )
+
+
+def join(summaries: Sequence[Summary]) -> Summary:
+    """One summary of several collections over the same corpus; channels of the first come first.
+
+    The first one's model facts and settings are kept; ``facts["collections"]`` gathers what each collection says of
+    itself. Document arrays stand side by side: each token has the strongest channels of every collection.
+    """
+    if len(summaries) == 1:
+        return summaries[0]
+    first = summaries[0]
+    starts = np.cumsum([0, *(len(s.channels) for s in summaries)])
+    groups = _union([s.groups for s in sorted(summaries, key=lambda s: -len(s.groups))])
+    bands = [g for g in groups if g.startswith("band:")]
+    values_at = np.cumsum([0, *(len(s.example_values) for s in summaries)])
+    return Summary(
+        channels=[channel for s in summaries for channel in s.channels],
+        facts=first.facts | {"collections": _union_of_facts(summaries)},
+        settings=first.settings,
+        statistics={n: np.concatenate([s.statistics[n] for s in summaries]) for n in first.statistics},
+        quantile_levels=first.quantile_levels,
+        quantiles=np.concatenate([s.quantiles for s in summaries]),
+        histogram_step=np.concatenate([s.histogram_step for s in summaries]),
+        histogram_first=np.concatenate([s.histogram_first for s in summaries]),
+        histogram=_stack([s.histogram for s in summaries]),
+        groups=groups,
+        bands={n: np.concatenate([_band_columns(s, n, bands) for s in summaries]) for n in first.bands},
+        examples=_stack(
+            [
+                _shifted(
+                    s.examples,
+                    group=partial(np.take, [groups.index(name) for name in s.groups]),
+                    values_at=partial(np.add, base),
+                )
+                for s, base in zip(summaries, values_at)
+            ]
+        ),
+        example_values=np.concatenate([s.example_values for s in summaries]),
+        top_tokens=_stack([s.top_tokens for s in summaries]),
+        bottom_tokens=_stack([s.bottom_tokens for s in summaries]),
+        profiles={
+            name: Profile(
+                first.profiles[name].names,
+                np.concatenate([s.profiles[name].mean for s in summaries]),
+                np.concatenate([s.profiles[name].count for s in summaries]),
+            )
+            for name in first.profiles
+        },
+        neighbours={
+            name: _stack(
+                [
+                    _shifted(s.neighbours[name], channel=partial(np.add, base))
+                    for s, base in zip(summaries, starts)
+                ]
+            )
+            for name in first.neighbours
+        },
+        cosines=[
+            CosineMatrix(m.space, [(c + int(base), side) for c, side in m.members], m.values)
+            for s, base in zip(summaries, starts)
+            for m in s.cosines
+        ],
+        documents=_joined_documents(summaries, starts),
+        notes=[note for s in summaries for note in s.notes],
+        loadings=[
+            Loadings(loadings.channels + int(base), loadings.inputs, loadings.read, loadings.write)
+            for s, base in zip(summaries, starts)
+            for loadings in s.loadings
+        ],
+    )
+
+
+def _union(lists: Sequence[list[str]]) -> list[str]:
+    return list(dict.fromkeys(name for names in lists for name in names))
+
+
+def _union_of_facts(summaries: Sequence[Summary]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for s in summaries:
+        found |= s.facts.get("collections", {})
+    return found
+
+
+def _stack(lists: Sequence[Ragged]) -> Ragged:
+    lengths = np.concatenate([np.diff(r.offsets) for r in lists])
+    columns = {name: np.concatenate([r.columns[name] for r in lists]) for name in lists[0].columns}
+    return Ragged(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64), columns)
+
+
+def _shifted(ragged: Ragged, **changes: Callable[[np.ndarray], np.ndarray]) -> Ragged:
+    changed = {name: change(ragged.columns[name]) for name, change in changes.items()}
+    return Ragged(ragged.offsets, ragged.columns | changed)
+
+
+def _band_columns(s: Summary, name: str, bands: list[str]) -> np.ndarray:
+    """A summary's band array with a column for every band of the joined one; zero where it has none."""
+    own = [g for g in s.groups if g.startswith("band:")]
+    out = np.zeros((len(s.channels), len(bands)), s.bands[name].dtype)
+    for column, band in enumerate(own):
+        out[:, bands.index(band)] = s.bands[name][:, column]
+    return out
+
+
+def _joined_documents(summaries: Sequence[Summary], starts: np.ndarray) -> dict[str, np.ndarray]:
+    first = summaries[0].documents
+    for s in summaries[1:]:
+        if not np.array_equal(s.documents["doc"], first["doc"]):
+            raise FeaturebookError(
+                f"The summaries show different documents. Run `{REMEDY}`, which makes all of them anew."
+            )
+    shifted = [
+        np.where(s.documents["channel"] >= 0, s.documents["channel"] + base, -1).astype(np.int32)
+        for s, base in zip(summaries, starts)
+    ]
+    values = np.concatenate([s.documents["value"] for s in summaries], axis=1)
+    return first | {"channel": np.concatenate(shifted, axis=1), "value": values}
 
 
 def _arrays(file: h5py.File, name: str) -> dict[str, np.ndarray]:
