@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from itertools import islice
 from math import prod
-from statistics import mean
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -106,7 +106,7 @@ def _sample_corpus(config: RunConfig) -> _Sample:
         "input_ids"
     ]
     lengths = [len(ids) for ids in encoded if len(ids) >= config.corpus.min_tokens] or [0]
-    row_bytes = mean(
+    row_bytes = fmean(
         len(json.dumps(row.fields, ensure_ascii=False, default=str).encode("utf-8", "replace")) + 1
         for _, row in rows
     )
@@ -115,8 +115,8 @@ def _sample_corpus(config: RunConfig) -> _Sample:
     if len(rows) < SAMPLE_DOCUMENTS:  # that was all
         kept = len(rows)
     n_documents = min((n for n in (kept, config.corpus.max_documents) if n is not None), default=None)
-    n_tokens = None if n_documents is None else round(n_documents * mean(lengths))
-    return _Sample(len(rows), mean(lengths), max(lengths), limit, n_documents, n_tokens, reader.notes())
+    n_tokens = None if n_documents is None else round(n_documents * fmean(lengths))
+    return _Sample(len(rows), fmean(lengths), max(lengths), limit, n_documents, n_tokens, reader.notes())
 
 
 def _sizes(

@@ -71,7 +71,7 @@ def by_module(extractor: Extractor, values: np.ndarray, toy: Toy) -> dict[str, n
     return {path: values[:, columns] for path, columns in found.items()}
 
 
-def open_toy(toy: Toy, corpus: Corpus, **tables: Any) -> Extractor:
+def open_toy(toy: Toy, corpus: Corpus, /, **tables: Any) -> Extractor:
     return open_extractor(toy.config(**({"extract": ROWS} | tables)), corpus, Silent())
 
 
