@@ -38,6 +38,7 @@ export class Prose {
     this.near = new IntersectionObserver((entries) => this.onNear(entries), { rootMargin: MARGIN })
     for (const paragraph of paragraphsOf(groups)) this.element.append(this.paragraph(paragraph))
     this.element.addEventListener("copy", (event) => this.onCopy(event))
+    addEventListener("beforeprint", () => this.runs.forEach((_, index) => this.wake(index)))
   }
 
   /** @param {[number, number][]} runs */
