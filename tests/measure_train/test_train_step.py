@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from generator.measure.training.step import Active, Aux, Selector, Weights, take_step
+from generator.measure.training.step import Active, Aux, Selector, Weights, _greatest, take_step
 
 B, D, F, K = 40, 12, 50, 4
 
@@ -113,3 +113,10 @@ def test_a_step_with_nothing_active_moves_only_the_output_bias() -> None:
     step = take_step(rows(), weights(), Active(nothing, nothing, torch.zeros(0), 0.0))
     assert np.isfinite(step.loss)
     assert not step.gradients.W_enc.any() and not step.gradients.W_dec.any() and step.gradients.b_dec.all()
+
+
+@pytest.mark.parametrize("n", [1, 7, 60, 99, 100])
+def test_the_greatest_are_exactly_n_with_ties_to_the_first(n: int) -> None:
+    score = torch.randint(0, 6, (100,), generator=torch.Generator().manual_seed(0)).float()
+    wanted = sorted(range(100), key=lambda i: (-score[i], i))[:n]
+    assert _greatest(score, n).tolist() == sorted(wanted)
