@@ -177,7 +177,7 @@ def _tokens(means: TokenMeans, scope: Scope) -> tuple[Ragged, Ragged, Profile]:
             mean = np.where(mean > 0, mean, np.nan)
         for sign, lists in sides.items():
             is_wanted = sign > 0 or scope.is_signed[c]
-            best = extreme_tokens(ids, sign * mean, counts[:, c], scope.settings.top_tokens * is_wanted)
+            best = extreme_tokens(ids, sign * mean, counts[:, c], int(scope.settings.top_tokens * is_wanted))
             lists.append(best | {"mean": sign * best["mean"]})
     mean, count = class_profile(ids, sums, counts, scope)
     return _stack(sides[1]), _stack(sides[-1]), Profile(list(TOKEN_CLASSES), mean, count)

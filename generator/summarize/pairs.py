@@ -38,17 +38,18 @@ class ExactPairs:
         if not self.is_all:
             values, active = values[:, self.members], active[:, self.members]
         self.n += view.n
-        mean = values.mean(axis=0, dtype=np.float64).astype(np.float32)
-        self._add_products(values, mean)
         self._add_active(active)
-        if view.finite is not None:
+        if view.finite is None:
+            self._add_products(values)
+        else:
             self._add_gaps(values, ~(view.finite if self.is_all else view.finite[:, self.members]))
 
-    def _add_products(self, values: Float32[np.ndarray, "token channel"], mean: np.ndarray) -> None:
+    def _add_products(self, values: Float32[np.ndarray, "token channel"]) -> None:
         """Adds XᵀX. The deviations from the block's mean are multiplied in float32, the rest is float64.
 
         With d = x − m: Σ xᵢxⱼ = Σ dᵢdⱼ + mᵢ Σ dⱼ + mⱼ Σ dᵢ + n mᵢmⱼ, so a large mean costs no digits.
         """
+        mean = values.mean(axis=0, dtype=np.float64).astype(np.float32)
         m = mean.astype(np.float64)
         deviation = values - mean
         rest = deviation.sum(axis=0, dtype=np.float64)
@@ -61,6 +62,10 @@ class ExactPairs:
         self.both_active += (flags.T @ flags).astype(np.int64)
 
     def _add_gaps(self, values: np.ndarray, missing: np.ndarray) -> None:
+        """Adds a block with non-finite values, which are 0 in ``values``."""
+        wide = values.astype(np.float64)
+        self.product += wide.T @ wide
+        self.total += wide.sum(axis=0)
         rows = np.flatnonzero(missing.any(axis=1))
         gap, x = missing[rows].astype(np.float64), values[rows].astype(np.float64)
         either = gap.sum(axis=0)[:, None] + gap.sum(axis=0) - gap.T @ gap

@@ -59,13 +59,13 @@ class TokenMeans:
         self.sums[rows] += other.sums[:n]
         self.counts[rows] += other.counts[:n]
         if other.missing is not None:
-            self._missing()[rows] += other.missing[:n]
+            self._missing()[rows] += other._missing()[:n]
 
     def state(self) -> dict[str, np.ndarray]:
         """Everything needed to go on."""
         n = len(self.ids)
         state = {"ids": self.ids, "sums": self.sums[:n], "counts": self.counts[:n]}
-        return state if self.missing is None else state | {"missing": self.missing[:n]}
+        return state if self.missing is None else state | {"missing": self._missing()[:n]}
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
         """Takes over what ``state`` gave."""
@@ -78,7 +78,7 @@ class TokenMeans:
         order = np.argsort(self.ids)
         counts = np.broadcast_to(self.counts[order][:, None], (len(order), self.scope.n_channels))
         if self.missing is not None:
-            counts = counts - self.missing[order]
+            counts = counts - self._missing()[order]
         return self.ids[order], self.sums[order], counts
 
     def _rows(self, ids: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
@@ -93,6 +93,7 @@ class TokenMeans:
         return self.row_of[ids]
 
     def _missing(self) -> np.ndarray:
+        """The missing counts, as many rows as ``sums`` has."""
         missing = np.zeros(self.sums.shape, np.int32)
         if self.missing is not None:
             missing[: len(self.missing)] = self.missing

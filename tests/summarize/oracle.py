@@ -9,7 +9,22 @@ from generator.blocks import Block, Channel, Corpus
 from generator.config import SummarizeTable
 from generator.summarize import Accumulator
 
-WORDS = [b" the", b" one", b"7", b"42", b" +", b".", b"\n", b"\n\n", b" ", b"\xe4\xb8", b"\xad", b" Wait", b"==", b"x1"]
+WORDS = [
+    b" the",
+    b" one",
+    b"7",
+    b"42",
+    b" +",
+    b".",
+    b"\n",
+    b"\n\n",
+    b" ",
+    b"\xe4\xb8",
+    b"\xad",
+    b" Wait",
+    b"==",
+    b"x1",
+]
 SPECIAL = [b"<s>", b"<|end|>"]
 
 
@@ -55,10 +70,18 @@ def accumulate(
     cuts: list[int] | None = None,
     merge_seed: int | None = None,
     seed: int = 0,
+    only: tuple[str, ...] = (),
 ) -> Accumulator:
     """Feeds the values in blocks that end at the documents ``cuts``; with ``merge_seed`` one accumulator per block,
-    merged as a random tree."""
+    merged as a random tree. ``only`` leaves out all statistics but these."""
     settings = settings or SummarizeTable()
+
+    def make() -> Accumulator:
+        accumulator = Accumulator(channels, corpus, settings, seed)
+        if only:
+            accumulator.statistics = {name: accumulator.statistics[name] for name in only}
+        return accumulator
+
     bounds = corpus.doc_offsets[[0, *sorted(set(cuts or [])), corpus.n_docs]]
     blocks = [
         Block(int(a), values[a:b].astype(np.float32), corpus.is_measured[a:b])
@@ -66,15 +89,15 @@ def accumulate(
         if b > a
     ]
     if merge_seed is None:
-        accumulator = Accumulator(channels, corpus, settings, seed)
+        accumulator = make()
         for block in blocks:
             accumulator.add(block)
         return accumulator
     rng = np.random.default_rng(merge_seed)
-    parts = [Accumulator(channels, corpus, settings, seed) for _ in blocks]
+    parts = [make() for _ in blocks]
     for part, block in zip(parts, blocks):
         part.add(block)
-    parts = parts or [Accumulator(channels, corpus, settings, seed)]
+    parts = parts or [make()]
     while len(parts) > 1:
         other = parts.pop(int(rng.integers(len(parts))))
         parts[int(rng.integers(len(parts)))].merge(other)
