@@ -1,7 +1,7 @@
 import assert from "node:assert/strict"
 import test from "node:test"
 import { bandsOf, strengthsOf, strongestPairs } from "../../site_assets/assets/grid.mjs"
-import { firingAt, groupsOf, maximumOf, minimapOf, paragraphsOf, shownText, Source, valuesOf } from "../../site_assets/assets/reading.mjs"
+import { firingAt, groupsOf, maximumOf, minimapOf, paragraphsOf, shownText, Source, strongestHere, valuesOf } from "../../site_assets/assets/reading.mjs"
 import { everything, formatView, nextSort, parseQuery, parseRange, parseView, Selection, toCsv } from "../../site_assets/assets/selection.mjs"
 import { rowsInSight } from "../../site_assets/assets/table.mjs"
 import { barsOf } from "../../site_assets/assets/thumbnail.mjs"
@@ -134,6 +134,11 @@ test("a document's values: the strongest member of a character, NaN where not am
 test("what fires at a token, with the size relative to the usual one", () => {
   assert.deepEqual(firingAt(document, 1), [{ channel: 0, value: -0.5, ratio: 1 }, { channel: 1, value: 1, ratio: null }])
   assert.deepEqual(firingAt(document, 4), [])
+})
+
+test("the strongest channels are those of measured tokens", () => {
+  assert.deepEqual(strongestHere(document), [{ channel: 0, value: -3 }, { channel: 1, value: 1 }])
+  assert.deepEqual(strongestHere({ ...document, is_measured: [0, 1, 0, 0, 0, 0] }), [{ channel: 0, value: -0.5 }, { channel: 1, value: 1 }].reverse())
 })
 
 test("a part of the shown text gives the exact source", () => {
