@@ -132,6 +132,26 @@ export function firingAt(shard, token) {
 }
 
 /**
+ * The channels of a document by their largest |activation| / reference RMS at the tokens that were measured (special
+ * tokens mostly are not, and would come first in every document).
+ * @param {DocumentShard} shard
+ * @returns {{channel: number, value: number}[]}  strongest first, with its activation there
+ */
+export function strongestHere(shard) {
+  const values = new Float64Array(shard.channels.length)
+  for (const [token, channels] of shard.strongest.channel.entries()) {
+    if (!shard.is_measured[token]) continue
+    for (const [place, channel] of channels.entries()) {
+      const value = (shard.strongest.value[token][place] ?? 0) * (shard.channels[channel]?.scale ?? 0)
+      if (Math.abs(value) > Math.abs(values[channel])) values[channel] = value
+    }
+  }
+  const ratio = (/** @type {number} */ channel) => Math.abs(values[channel]) / (shard.channels[channel].reference_rms || 1)
+  return Array.from(values, (value, channel) => ({ channel, value }))
+    .sort((a, b) => ratio(b.channel) - ratio(a.channel) || a.channel - b.channel)
+}
+
+/**
  * The strongest value of each part of the text, for the minimap.
  * @param {Float64Array} values  per group, NaN for none
  * @param {number} nBins

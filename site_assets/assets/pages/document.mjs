@@ -6,7 +6,7 @@ import { areShortcutsOn } from "../heatmap/help.mjs"
 import { groupOf, visible } from "../heatmap/tokens.mjs"
 import { count, number } from "../numbers.mjs"
 import { Prose } from "../prose.mjs"
-import { firingAt, groupsOf, maximumOf, minimapOf, valuesOf } from "../reading.mjs"
+import { firingAt, groupsOf, maximumOf, minimapOf, strongestHere, valuesOf } from "../reading.mjs"
 import { readableId } from "../shards.mjs"
 
 /** @typedef {import("../main.mjs").Context} Context */
@@ -42,6 +42,9 @@ class Reader {
     this.context = context
     this.groups = groupsOf(shard)
     this.prose = new Prose(this.groups)
+    this.order = strongestHere(shard)
+    /** @type {Map<number, number>} channel -> its strongest activation here */
+    this.peaks = new Map(this.order.map(({ channel, value }) => [channel, value]))
     /** @type {number[]} indices into the shard's channels */
     this.chosen = []
     /** @type {Map<number, Float64Array>} */
@@ -101,7 +104,7 @@ class Reader {
   read() {
     const words = new URLSearchParams(location.hash.slice(1))
     const asked = words.getAll("c").map((id) => this.shard.channels.findIndex((channel) => channel.id === id)).filter((index) => index >= 0)
-    this.chosen = asked.length ? asked.slice(0, MOST) : this.chosen.length || !this.shard.channels.length ? this.chosen : [0]
+    this.chosen = asked.length ? asked.slice(0, MOST) : this.chosen.length || !this.shard.channels.length ? this.chosen : [this.order[0].channel]
     this.colour()
     const token = words.has("t") ? Number(words.get("t")) : NaN
     if (token >= 0 && token < this.shard.n_tokens && token !== this.token) {
@@ -186,7 +189,7 @@ class Reader {
   nextStrong(from, step) {
     if (!this.chosen.length) return -1
     const values = this.valuesOf(this.chosen[0])
-    const half = Math.abs(this.shard.channels[this.chosen[0]].max_here) / 2
+    const half = Math.abs(this.peaks.get(this.chosen[0]) ?? 0) / 2
     for (let at = from + step; at >= 0 && at < values.length; at += step) if (Math.abs(values[at]) > half) return at
     return -1
   }
@@ -217,27 +220,25 @@ class Reader {
 
   showChosen() {
     this.chosenList.replaceChildren(...this.chosen.map((channel, place) => {
-      const { max_here } = this.shard.channels[channel]
       const scale = linearScale(maximumOf(this.shard.channels[channel]), true)
       return h("li", {}, this.switchOf(channel), h("span", {}, this.link(channel), " ",
-        h("small", { class: "fb-number" }, `strongest here ${number(max_here, { sign: true })}`)),
+        h("small", { class: "fb-number" }, `strongest here ${number(this.peaks.get(channel), { sign: true })}`)),
         place === 0 ? legend(scale) : h("small", {}, place === 1 ? "upper line" : "lower line", ", dashed below 0"))
     }))
   }
 
   showOffers() {
     const words = this.filter.value.toLowerCase().split(/\s+/).filter(Boolean)
-    const found = this.shard.channels.flatMap(({ id }, index) => (words.every((word) => id.toLowerCase().includes(word)) ? [index] : []))
+    const found = this.order.filter(({ channel }) => words.every((word) => this.shard.channels[channel].id.toLowerCase().includes(word)))
     const shown = found.slice(0, OFFERED)
     this.offersCount.textContent = found.length > shown.length ? `${count(shown.length)} of ${count(found.length)}` : ""
-    this.offers.replaceChildren(...shown.map((channel) =>
-      h("li", {}, this.switchOf(channel), this.link(channel), h("span", { class: "fb-number" }, number(this.shard.channels[channel].max_here, { sign: true })))))
+    this.offers.replaceChildren(...shown.map(({ channel, value }) =>
+      h("li", {}, this.switchOf(channel), this.link(channel), h("span", { class: "fb-number" }, number(value, { sign: true })))))
   }
 
   showMinimap() {
     if (!this.chosen.length) return this.minimap.replaceChildren()
-    const channel = this.shard.channels[this.chosen[0]]
-    const maximum = Math.max(Math.abs(channel.max_here), 1e-30)
+    const maximum = Math.max(Math.abs(this.peaks.get(this.chosen[0]) ?? 0), 1e-30)
     this.minimap.replaceChildren(...minimapOf(this.valuesOf(this.chosen[0]), PARTS).map(({ value, group }) =>
       h("i", { class: toneOf(Math.max(-1, Math.min(1, value / maximum))), "data-group": group })))
   }
@@ -278,7 +279,7 @@ class Reader {
 
   /** The tokens of one character. @param {number[]} members */
   memberButtons(members) {
-    return h("p", { class: "fb-members" }, "Tokens of this character: ", ...members.map((token) => {
+    return h("p", { class: "fb-hint fb-members" }, "Tokens of this character: ", ...members.map((token) => {
       const button = h("button", { type: "button", class: "fb-button", "aria-pressed": String(token === this.token) }, `id ${this.shard.token_ids[token]}`)
       button.addEventListener("click", () => this.choose(this.prose.cursor, null, token))
       return button

@@ -41,7 +41,7 @@ import { snippet } from "../snippet.mjs"
  * @property {number} n_layers
  * @property {number} n_documents
  * @property {{name: string, kind: string, n_channels: number}[]} collections
- * @property {Record<string, unknown> & {base: string, adapter: string}} model
+ * @property {{base: string, adapter: string, facts?: Record<string, unknown>}} model  facts: as extraction described them
  * @property {{source: string, n_documents: number, n_tokens: number, n_measured: number, tokenizer: string}} corpus
  * @property {Grid} grid
  * @property {Card[]} cards
@@ -91,16 +91,33 @@ export function mount(element, shard, context) {
 /** @param {HomeShard} shard */
 function facts({ model, corpus, collections, n_channels, n_layers, n_documents }) {
   const kinds = collections.map(({ name, kind, n_channels: n }) => `${count(n)} ${kind} in “${name}”`).join(", ")
-  const rank = [model.rank, model.r].find((value) => typeof value === "number")
   /** @type {[string, string, string | false][]} */
   const rows = [
-    ["Model", model.base, false],
-    ["Adapter", model.adapter, rank !== undefined && `rank ${rank}`],
+    ["Model", model.base, modelWords(model.facts ?? {})],
+    ["Adapter", model.adapter, adapterWords(model.facts ?? {})],
     ["Text", corpus.source, `${plural(corpus.n_documents, "document")}, ${count(corpus.n_tokens)} tokens (${count(corpus.n_measured)} measured)`],
     ["Pages", `${plural(n_channels, "direction")}, ${plural(n_layers, "layer")}, ${plural(n_documents, "document")}`, collections.length > 1 && kinds],
   ]
   return h("dl", { class: "fb-home-facts" }, ...rows.map(([name, value, more]) =>
     h("div", {}, h("dt", {}, name), h("dd", {}, h("bdi", {}, value), more && h("small", {}, more)))))
+}
+
+/** Architecture and size, as far as they are known. @param {Record<string, unknown>} known */
+function modelWords({ architecture, n_parameters, n_layers }) {
+  return [
+    architecture,
+    typeof n_parameters === "number" && `${number(n_parameters / 1e6)} million parameters`,
+    typeof n_layers === "number" && plural(n_layers, "layer"),
+  ].filter(Boolean).join(", ")
+}
+
+/** Kind, rank and modules, as far as they are known. @param {Record<string, unknown>} known */
+function adapterWords({ adapter_type, ranks, targets }) {
+  return [
+    adapter_type,
+    Array.isArray(ranks) && ranks.length > 0 && `rank ${ranks.join(", ")}`,
+    Array.isArray(targets) && `on ${targets.join(", ")}`,
+  ].filter(Boolean).join(", ")
 }
 
 /** A box that goes to the explorer. @param {Context} context */
