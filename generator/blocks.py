@@ -5,6 +5,7 @@ a crosscoder latent are all channels; nothing downstream of this module knows wh
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +15,7 @@ import h5py
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from generator.artifacts import atomic_path, remove_dead_temporaries
+from generator.artifacts import remove_dead_temporaries, write_bytes
 from generator.errors import FeaturebookError
 
 SCHEMA = 1
@@ -32,7 +33,7 @@ def open_hdf5(path: Path, *, kind: str, remedy: str) -> h5py.File:
 
     Args:
         path: The file.
-        kind: What it must hold, as ``create_hdf5`` recorded it.
+        kind: What it must hold, as ``new_hdf5`` recorded it.
         remedy: The command that makes the file anew, for the error message.
 
     Raises:
@@ -55,12 +56,22 @@ def open_hdf5(path: Path, *, kind: str, remedy: str) -> h5py.File:
     return file
 
 
-def create_hdf5(path: Path, *, kind: str) -> h5py.File:
-    """Opens a new file for writing, marked with its kind and schema. Call inside ``atomic_path``."""
-    file = h5py.File(path, "w")
-    file.attrs["kind"] = kind
-    file.attrs["schema"] = SCHEMA
-    return file
+@contextmanager
+def new_hdf5(path: Path, *, kind: str) -> Iterator[h5py.File]:
+    """A new file of ours, marked with its kind and schema; it takes its place when the block ends without an error.
+
+    It is built in memory and written as bytes: HDF5 itself crashes the process when it closes a file on a full disk.
+
+    Raises:
+        FeaturebookError: the disk is full; what stood there before is untouched.
+    """
+    with h5py.File(path.name, "w", driver="core", backing_store=False, block_size=2**22) as file:
+        file.attrs["kind"] = kind
+        file.attrs["schema"] = SCHEMA
+        yield file
+        file.flush()
+        image = file.id.get_file_image()
+    write_bytes(path, image)
 
 
 def write_array(group: h5py.Group, name: str, array: np.ndarray, *axes: str, **options: Any) -> None:
@@ -162,7 +173,7 @@ class Corpus:
         """Writes ``corpus.h5``."""
         import orjson
 
-        with atomic_path(path) as temporary, create_hdf5(temporary, kind="corpus") as file:
+        with new_hdf5(path, kind="corpus") as file:
             write_array(file, "token_ids", self.token_ids, "token")
             write_array(file, "doc_offsets", self.doc_offsets, "doc")
             write_array(file, "is_measured", self.is_measured, "token")
@@ -357,10 +368,7 @@ class Activations:
         """Writes ``channels.h5``: the table, the vectors and facts of the model for the pages."""
         import orjson
 
-        with (
-            atomic_path(self.folder / "channels.h5") as temporary,
-            create_hdf5(temporary, kind="channels") as file,
-        ):
+        with new_hdf5(self.folder / "channels.h5", kind="channels") as file:
             save_channels(file.create_group("channels"), channels)
             save_directions(file.create_group("directions"), directions)
             file.attrs["facts"] = orjson.dumps(facts, option=orjson.OPT_SERIALIZE_NUMPY)
@@ -386,10 +394,7 @@ class Activations:
         key: str,
     ) -> None:
         """Writes one chunk's values in their stored dtype, under a temporary name until complete."""
-        with (
-            atomic_path(self.chunk_path(chunk)) as temporary,
-            create_hdf5(temporary, kind="activations") as file,
-        ):
+        with new_hdf5(self.chunk_path(chunk), kind="activations") as file:
             rows = (min(CHUNK_ROWS, len(values)), values.shape[1])
             write_array(file, "values", values, "token", "channel", chunks=rows if min(rows) else None)
             write_array(file, "is_measured", is_measured, "token")

@@ -15,11 +15,10 @@ import numpy as np
 import orjson
 from jaxtyping import Float, Int
 
-from generator.artifacts import atomic_path
 from generator.blocks import (
     Channel,
-    create_hdf5,
     load_channels,
+    new_hdf5,
     open_hdf5,
     read_strings,
     save_channels,
@@ -138,7 +137,7 @@ class Summary:
 
     def save(self, path: Path) -> None:
         """Writes ``summary.h5``."""
-        with atomic_path(path) as temporary, create_hdf5(temporary, kind="summary") as file:
+        with new_hdf5(path, kind="summary") as file:
             save_channels(file.create_group("channels"), self.channels)
             file.attrs["facts"] = orjson.dumps(self.facts, option=orjson.OPT_SERIALIZE_NUMPY)
             file.attrs["settings"] = orjson.dumps(self.settings, option=orjson.OPT_SERIALIZE_NUMPY)

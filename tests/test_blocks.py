@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import h5py
@@ -11,7 +14,7 @@ from generator.blocks import (
     Corpus,
     Directions,
     block_bounds,
-    create_hdf5,
+    new_hdf5,
     open_hdf5,
     read_byte_strings,
     write_byte_strings,
@@ -126,7 +129,7 @@ def test_a_damaged_file_is_named_with_its_remedy(tmp_path: Path):
 
 
 def test_another_schema_says_what_it_got_and_what_it_wants(tmp_path: Path):
-    with create_hdf5(tmp_path / "x.h5", kind="corpus") as file:
+    with new_hdf5(tmp_path / "x.h5", kind="corpus") as file:
         file.attrs["schema"] = SCHEMA + 1
     with pytest.raises(
         FeaturebookError, match=f"schema {SCHEMA + 1}; wanted 'corpus' of schema {SCHEMA}. Run `again`"
@@ -141,3 +144,35 @@ def test_byte_strings_keep_every_byte(tmp_path: Path):
     with h5py.File(tmp_path / "x.h5", "w") as file:
         write_byte_strings(file, "s", strings)
         assert read_byte_strings(file, "s") == strings
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can make a small disk")
+def test_a_disk_that_is_really_full_is_one_clear_message_and_keeps_what_is_finished(tmp_path: Path):
+    """A process of its own: HDF5 was seen to crash the one that closes a file on a full disk."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", disk], capture_output=True
+    ).returncode:
+        pytest.skip("no right to mount a small disk")
+    program = (
+        "import sys, numpy as np\n"
+        "from pathlib import Path\n"
+        "from generator.blocks import Activations\n"
+        "from generator.errors import FeaturebookError\n"
+        "activations = Activations(Path(sys.argv[1]))\n"
+        "for start, rows in ((0, 100), (100, 100_000)):\n"
+        "    try:\n"
+        "        values = np.ones((rows, 8), np.float32)\n"
+        "        activations.write_chunk(slice(start, start + rows), values, np.ones(rows, bool), key='k')\n"
+        "    except FeaturebookError as error:\n"
+        "        print(error)\n"
+    )
+    try:
+        done = subprocess.run([sys.executable, "-c", program, str(disk)], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert "disk is full" in done.stdout
+        assert [path.name for path in disk.iterdir()] == ["tokens-000000000000.h5"]
+        assert Activations(disk).has_chunk(slice(0, 100), key="k")
+    finally:
+        subprocess.run(["umount", disk], check=True)

@@ -5,8 +5,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from generator.artifacts import atomic_path
-from generator.blocks import Block, Channel, Corpus, create_hdf5, open_hdf5
+from generator.blocks import Block, Channel, Corpus, new_hdf5, open_hdf5
 from generator.config import SummarizeTable
 from generator.errors import FeaturebookError
 from generator.summarize.activity import Activity
@@ -88,7 +87,7 @@ class Accumulator:
 
     def save(self, path: Path) -> None:
         """Writes the state, to go on later or elsewhere."""
-        with atomic_path(path) as temporary, create_hdf5(temporary, kind="accumulator") as file:
+        with new_hdf5(path, kind="accumulator") as file:
             for name, statistic in self.statistics.items():
                 for key, array in statistic.state().items():
                     options = {"compression": "lzf"} if array.size > 1024 else {}
