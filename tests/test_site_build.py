@@ -164,3 +164,12 @@ def test_it_builds_without_hooks_from_shards_under_docs(tmp_path: Path) -> None:
     site = build_site(tmp_path, hooks=[])
     assert (site / "shards/lora/L0/gate_proj.json").is_file()
     assert "L0 gate_proj" in (site / CHANNEL).read_text("utf-8")
+
+
+def test_live_reload_works_under_serve_and_nowhere_else(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hooks = load_config(str(ROOT / "mkdocs.yml")).hooks
+    hook = next(iter(hooks.values()))
+    page = "<meta content=\"script-src 'self'; x\">"
+    assert hook.on_post_page(page) == page
+    monkeypatch.setattr(hook, "is_serving", True)
+    assert "script-src 'self' 'unsafe-inline'; x" in hook.on_post_page(page)

@@ -18,6 +18,7 @@ SITE_SETTINGS = {
     "site_url": "site_url",
 }
 INDENT = re.compile(r"\n\s+")
+SCRIPT_POLICY = "script-src 'self'"
 KEEPS_SPACE = ("<pre", "<textarea")
 
 is_serving = False
@@ -42,7 +43,13 @@ def on_config(config: Any) -> Any:
 
 
 def on_post_page(output: str, **_: Any) -> str:
-    """Strips the indentation of templates, a third of a page, where no element keeps its white space."""
+    """Strips the indentation of templates where no element keeps its white space.
+
+    ``mkdocs serve`` injects its live reload as an inline script, which the published pages' policy forbids; so the
+    policy allows inline scripts there, and there only.
+    """
+    if is_serving:
+        output = output.replace(SCRIPT_POLICY, f"{SCRIPT_POLICY} 'unsafe-inline'")
     return output if any(tag in output for tag in KEEPS_SPACE) else INDENT.sub("\n", output)
 
 
