@@ -293,8 +293,8 @@ def _metadata(row: Row, reader: DocumentReader) -> dict[str, Any]:
     kept: dict[str, Any] = {}
     for name, value in row.fields.items():
         is_short = isinstance(value, str) and len(value) <= METADATA_CHARACTERS
-        is_number = (
-            (isinstance(value, int) and abs(value) < 2**53) or (isinstance(value, float) and math.isfinite(value))
+        is_number = (isinstance(value, int) and abs(value) < 2**53) or (
+            isinstance(value, float) and math.isfinite(value)
         )
         if name not in used and (is_short or is_number) and not _is_text_file(row):
             kept[_clean(name)] = _clean(value) if isinstance(value, str) else value

@@ -161,7 +161,7 @@ class Engine:
         n_rows = sum(len(p.token_ids) - p.n_context for p in pieces)
         own = str(getattr(self.model.config, "_attn_implementation", "") or "")
         truth = self.run(pieces, n_rows=n_rows, layout="single").values
-        reasons = []
+        reasons: list[str] = []
         for layout in LADDER if wanted != "sorted" else LADDER[1:]:
             reason = self._refuse(layout, pieces, truth, own=own, window=window, longest=longest)
             if not reason:
@@ -252,17 +252,17 @@ def body_of(model: nn.Module) -> nn.Module:
     return body if isinstance(body, nn.Module) else model
 
 
-def _set_attention(model: nn.Module, name: str) -> str:
+def _set_attention(model: Any, name: str) -> str:
     """Switches the attention kernel; the reason when the model does not allow it."""
     try:
-        model.set_attn_implementation(name)  # type: ignore[operator]
+        model.set_attn_implementation(name)
     except Exception as error:  # ValueError or ImportError, by the model's own code
         return f"attention cannot be set: {str(error).splitlines()[0][:100]}"
     return "" if model.config._attn_implementation == name else "the model has an attention of its own"
 
 
-def _pad_id(model: nn.Module) -> int:
-    pad = getattr(model.config.get_text_config(), "pad_token_id", None)  # type: ignore[union-attr]
+def _pad_id(model: Any) -> int:
+    pad = getattr(model.config.get_text_config(), "pad_token_id", None)
     return int(pad) if isinstance(pad, int) and pad >= 0 else 0
 
 

@@ -177,6 +177,18 @@ def open_extractor(
         FeaturebookError: any of what can be wrong with a model, an adapter or the choice of modules.
     """
     loaded = load_model(config.model, progress, device=device, seed=config.seed)
+    return attach(config, corpus, loaded, progress, reference_rms=reference_rms)
+
+
+def attach(
+    config: RunConfig,
+    corpus: Corpus,
+    loaded: LoadedModel,
+    progress: Progress,
+    *,
+    reference_rms: Float[np.ndarray, " channel"] | None = None,
+) -> Extractor:
+    """``open_extractor`` for a model that is in memory already."""
     model, layers = loaded.model, layer_list(loaded.model)
     modules = read_adapted(model, loaded.adapter_name, config.extract.basis)
     recorder = Recorder()
@@ -306,14 +318,14 @@ def _facts(
     layers: str | None,
 ) -> dict[str, Any]:
     """What the pages say about the model and the adapter. No paths, no times."""
-    text = loaded.model.config.get_text_config()  # type: ignore[union-attr]
+    text = loaded.model.config.get_text_config()
     adapter = loaded.blueprint.adapter.config
     kind = "DoRA" if adapter.get("use_dora") else "rsLoRA" if adapter.get("use_rslora") else "LoRA"
     return {
         "model": public_name(config.model.base),
         "architecture": type(loaded.model).__name__,
         "model_type": text.model_type,
-        "n_layers": len(loaded.model.get_submodule(layers)) if layers else 0,  # type: ignore[arg-type]
+        "n_layers": len(loaded.model.get_submodule(layers)) if layers else 0,
         "hidden_size": getattr(text, "hidden_size", None),
         "n_parameters": loaded.blueprint.n_parameters,
         "dtype": str(loaded.dtype).removeprefix("torch."),

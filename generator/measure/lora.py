@@ -205,7 +205,7 @@ class Site:
         x = x.reshape(-1, x.shape[-1])
         if x.is_cuda and x.dtype in (torch.bfloat16, torch.float16):
             parts = self._weight(x.device, x.dtype, partial(split_float32, dtype=x.dtype))
-            summed = torch.mm(x, parts.flatten(0, 1).T, out_dtype=torch.float32)  # type: ignore[call-overload]
+            summed = torch.mm(x, parts.flatten(0, 1).T, out_dtype=torch.float32)
             return summed.view(len(x), len(parts), -1).sum(1)
         # [row, d_in] and F.linear: a [d_in, row] operand takes a slow path of MKL for 2 to 8 rows
         return F.linear(x.float(), self._weight(x.device, torch.float32, lambda stacked: stacked))
@@ -225,7 +225,8 @@ def split_float32(weight: Float[Tensor, "row d_in"], dtype: torch.dtype) -> Floa
     A half-precision product with float32 accumulation then projects as exactly as a float32 one, without a float32
     copy of the input.
     """
-    parts, rest = [], weight.float()
+    parts: list[Tensor] = []
+    rest = weight.float()
     while len(parts) < 3:
         parts.append(rest.to(dtype))
         rest = rest - parts[-1].float()

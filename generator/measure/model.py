@@ -146,7 +146,8 @@ def _build_empty(class_name: str, config: Any, model: ModelTable) -> nn.Module |
 
 def _check_shapes(blueprint: Blueprint, modules: dict[str, dict[str, Any]]) -> None:
     known = dict(blueprint.empty.named_modules())
-    for name, tensors in modules.items():
+    order = {name: i for i, name in enumerate(known)}
+    for name, tensors in sorted(modules.items(), key=lambda item: order.get(item[0], -1)):  # model order
         if name not in known:
             near = nearest(name, [n for n, m in known.items() if n and not list(m.children())])
             raise FeaturebookError(
@@ -186,8 +187,8 @@ def _check_module(blueprint: Blueprint, name: str, module: nn.Module, tensors: d
 class LoadedModel:
     """A base model with its adapter in place, in evaluation mode."""
 
-    model: nn.Module
-    """transformers' model whose adapted modules are PEFT's LoRA layers."""
+    model: Any
+    """transformers' model (a ``PreTrainedModel``) whose adapted modules are PEFT's LoRA layers."""
     adapter_name: str
     blueprint: Blueprint
     device: torch.device
@@ -350,12 +351,27 @@ def _load_adapter(base: nn.Module, blueprint: Blueprint) -> nn.Module:
     adapter = blueprint.adapter
     try:
         with _quiet():
-            wrapped = PeftModel.from_pretrained(base, str(adapter.folder), adapter_name=adapter.name)  # type: ignore[arg-type]
+            wrapped = PeftModel.from_pretrained(base, str(adapter.folder), adapter_name=adapter.name)
     except Exception as error:  # whatever PEFT, torch and safetensors raise on a file they do not like
         raise FeaturebookError(
             f"The adapter {adapter.folder.name!r} cannot be loaded: {type(error).__name__}: {str(error).strip()[:400]}."
         ) from error
-    return wrapped.get_base_model()
+    model = wrapped.get_base_model()
+    _check_all_loaded(model, adapter)
+    return model
+
+
+def _check_all_loaded(model: nn.Module, adapter: AdapterFiles) -> None:
+    """A module that the configuration adapts but the file does not would run with random weights."""
+    from peft.tuners.lora import LoraLayer
+
+    stored = adapter.modules()
+    lacking = [name for name, m in model.named_modules() if isinstance(m, LoraLayer) and name not in stored]
+    if lacking:
+        raise FeaturebookError(
+            f"adapter_config.json of {adapter.folder.name!r} adapts {len(lacking)} modules for which its weights hold nothing, "
+            f"{lacking[0]!r} first. The adapter is incomplete, or its configuration was edited: copy it again."
+        )
 
 
 def _check_finite(model: nn.Module) -> None:

@@ -145,7 +145,7 @@ def _matrices(model: nn.Module) -> list[Any]:
         m
         for m in model.modules()
         if getattr(m, "weight", None) is not None and not isinstance(m, nn.Embedding) and m.weight.ndim == 2
-    ]  # type: ignore[union-attr]
+    ]
 
 
 def _model_lines(

@@ -15,7 +15,10 @@ def pieces(*lengths: int) -> list[Piece]:
 
 @pytest.mark.parametrize("layout", ["packed", "padded", "masked", "single"])
 def test_every_kept_token_goes_to_its_row_once(layout: Layout) -> None:
-    some = [*pieces(5, 9, 9, 1), Piece(np.arange(20, 30), 4, 24)]  # the last one: four tokens of context, rows 24 to 29
+    some = [
+        *pieces(5, 9, 9, 1),
+        Piece(np.arange(20, 30), 4, 24),
+    ]  # the last one: four tokens of context, rows 24 to 29
     rows = np.full(30, -1)
     for batch in form_batches(some, 16, layout):
         ids = batch.inputs(torch.device("cpu"), pad_id=99)["input_ids"].flatten().numpy()
@@ -27,7 +30,10 @@ def test_every_kept_token_goes_to_its_row_once(layout: Layout) -> None:
 
 def test_batches_respect_the_budget_with_padding() -> None:
     some = pieces(5, 9, 2, 9, 1, 30)
-    for layout, size in (("packed", lambda b: b.n_tokens), ("padded", lambda b: len(b.pieces) * max(len(p.token_ids) for p in b.pieces))):
+    for layout, size in (
+        ("packed", lambda b: b.n_tokens),
+        ("padded", lambda b: len(b.pieces) * max(len(p.token_ids) for p in b.pieces)),
+    ):
         for batch in form_batches(some, 20, layout):
             assert len(batch.pieces) == 1 or size(batch) <= 20
     assert all(len(batch.pieces) == 1 for batch in form_batches(some, 20, "single"))
@@ -70,6 +76,8 @@ def test_document_attention_is_attention_inside_each_document(is_causal: bool) -
 
 def test_what_counts_as_out_of_memory() -> None:
     assert batches.is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
-    assert batches.is_out_of_memory(RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"))
+    assert batches.is_out_of_memory(
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried")
+    )
     assert batches.is_out_of_memory(MemoryError())
     assert not batches.is_out_of_memory(RuntimeError("shape mismatch"))

@@ -22,7 +22,12 @@ def build(make_toy: Callable[..., Toy]) -> Build:
     """Builds a corpus from a table, with the toy tokenizer."""
     toy = make_toy("qwen2")
 
-    def run(source: Path | str, progress: Silent | None = None, extract: dict[str, Any] | None = None, **table: Any) -> Corpus:
+    def run(
+        source: Path | str,
+        progress: Silent | None = None,
+        extract: dict[str, Any] | None = None,
+        **table: Any,
+    ) -> Corpus:
         config = toy.config(corpus={"source": str(source)} | table, extract=extract or {})
         return build_corpus(config, progress or Silent())
 
@@ -36,7 +41,8 @@ def write_lines(path: Path, rows: list[Any]) -> Path:
 
 def texts_of(corpus: Corpus) -> list[str]:
     return [
-        b"".join(corpus.token_bytes[i] for i in corpus.token_ids[corpus.tokens_of(d)]).decode() for d in range(corpus.n_docs)
+        b"".join(corpus.token_bytes[i] for i in corpus.token_ids[corpus.tokens_of(d)]).decode()
+        for d in range(corpus.n_docs)
     ]
 
 
@@ -71,7 +77,9 @@ def test_template_where_name_and_limits(build: Build, tmp_path: Path) -> None:
         {"q": "five?", "a": "5", "kind": "z", "id": "fifth"},
     ]
     source, progress = write_lines(tmp_path / "rows.jsonl", rows), Silent()
-    corpus = build(source, progress, template="<|user|>{q}\n{{{a}}}<|end|>", where={"kind": ["x", "y"]}, name="id")
+    corpus = build(
+        source, progress, template="<|user|>{q}\n{{{a}}}<|end|>", where={"kind": ["x", "y"]}, name="id"
+    )
     assert texts_of(corpus) == ["<|user|>one?\n{1}<|end|>", "<|user|>three?\n{3}<|end|>"]
     assert corpus.doc_names == ["first", "third"] and corpus.doc_metadata[0] == {"kind": "x", "id": "first"}
     assert corpus.tokenizer["rows_skipped"] == {"no 'a'": 2, "left out by where": 1}
@@ -80,10 +88,14 @@ def test_template_where_name_and_limits(build: Build, tmp_path: Path) -> None:
     assert corpus.is_special[first] and not corpus.is_measured[0] and corpus.is_measured[1]
     assert build(source, template="{q}", max_documents=2).n_docs == 2
     lengths = np.diff(build(source, text="q").doc_offsets)
-    assert build(source, text="q", min_tokens=int(lengths.max())).n_docs == (lengths == lengths.max()).sum() < 5
+    assert (
+        build(source, text="q", min_tokens=int(lengths.max())).n_docs == (lengths == lengths.max()).sum() < 5
+    )
 
 
-def test_messages_through_the_chat_template(build: Build, tmp_path: Path, make_toy: Callable[..., Toy]) -> None:
+def test_messages_through_the_chat_template(
+    build: Build, tmp_path: Path, make_toy: Callable[..., Toy]
+) -> None:
     source = write_lines(tmp_path / "chat.jsonl", [{"chat": [{"role": "user", "content": "Hi"}]}])
     with pytest.raises(FeaturebookError, match="needs a chat template, and the tokenizer has none"):
         build(source, messages="chat")
@@ -110,7 +122,9 @@ def test_lone_surrogates_are_replaced_and_counted(build: Build, tmp_path: Path) 
 
 def test_empty_documents_are_skipped_and_counted(build: Build, tmp_path: Path) -> None:
     progress = Silent()
-    corpus = build(write_lines(tmp_path / "a.jsonl", [{"text": ""}, {"text": "x"}, {"text": " \n"}]), progress)
+    corpus = build(
+        write_lines(tmp_path / "a.jsonl", [{"text": ""}, {"text": "x"}, {"text": " \n"}]), progress
+    )
     assert corpus.n_docs == 1 and "2 rows skipped: empty text" in progress.notes
 
 
@@ -143,7 +157,9 @@ def test_a_document_longer_than_the_context(build: Build, tmp_path: Path) -> Non
     source = write_lines(tmp_path / "a.jsonl", [{"text": "word " * 300}])
     corpus = build(source, progress)
     assert (corpus.pieces[:, 2] - corpus.pieces[:, 0]).max() == 128
-    assert any("1 documents longer than 128 tokens are read in overlapping pieces" in note for note in progress.notes)
+    assert any(
+        "1 documents longer than 128 tokens are read in overlapping pieces" in note for note in progress.notes
+    )
     with pytest.raises(FeaturebookError, match="max_tokens = 500 is longer than the model's context of 128"):
         build(source, max_tokens=500)
     with pytest.raises(FeaturebookError, match=r"overlap = 64 must be smaller than .* \(20\)"):
@@ -177,11 +193,18 @@ def test_bad_corpus(case: str, build: Build, tmp_path: Path) -> None:
         build(tmp_path / name, **table)
 
 
-def test_empty_folder_and_a_dataset_that_cannot_be_fetched(build: Build, tmp_path: Path, monkeypatch: Any) -> None:
+def test_empty_folder_and_a_dataset_that_cannot_be_fetched(
+    build: Build, tmp_path: Path, monkeypatch: Any
+) -> None:
     with pytest.raises(FeaturebookError, match="is an empty folder"):
         build(tmp_path)
-    monkeypatch.setattr("datasets.load_dataset", lambda *a, **k: (_ for _ in ()).throw(ConnectionError("no route")))
-    with pytest.raises(FeaturebookError, match=r"data set 'some/set' \(split 'train'\) cannot be loaded: ConnectionError: no route"):
+    monkeypatch.setattr(
+        "datasets.load_dataset", lambda *a, **k: (_ for _ in ()).throw(ConnectionError("no route"))
+    )
+    with pytest.raises(
+        FeaturebookError,
+        match=r"data set 'some/set' \(split 'train'\) cannot be loaded: ConnectionError: no route",
+    ):
         build("some/set")
 
 

@@ -117,7 +117,9 @@ def test_batches_do_not_matter(family: str, make_toy: Callable[..., Toy]) -> Non
     assert relative_distance(fastest.chunk(whole(corpus)).values, truth) < 1e-5
 
 
-def test_packing_without_our_attention_leaks_and_is_refused(make_toy: Callable[..., Toy], monkeypatch: Any) -> None:
+def test_packing_without_our_attention_leaks_and_is_refused(
+    make_toy: Callable[..., Toy], monkeypatch: Any
+) -> None:
     """The default cache switches transformers' own packing off: what the proof must catch."""
     toy = make_toy("qwen2")
     corpus = toy.corpus()
@@ -275,7 +277,11 @@ def test_out_of_memory_halves_the_batch_and_says_so(make_toy: Callable[..., Toy]
     monkeypatch.setattr(engine_module.Engine, "_forward", small_memory)
     assert relative_distance(extractor.chunk(whole(corpus)).values, truth) < 1e-6
     assert any("out of memory at batch_tokens = 200: going on with 9" in note for note in progress.notes)
-    monkeypatch.setattr(engine_module.Engine, "_forward", lambda self, batch: small_memory(self, replace(batch, pieces=batch.pieces * 99)))
+    monkeypatch.setattr(
+        engine_module.Engine,
+        "_forward",
+        lambda self, batch: small_memory(self, replace(batch, pieces=batch.pieces * 99)),
+    )
     with pytest.raises(FeaturebookError, match=r"Out of memory with a single run.*corpus\.max_tokens"):
         extractor.chunk(whole(corpus))
 
@@ -317,7 +323,13 @@ def test_two_workers_give_the_same_bytes(make_toy: Callable[..., Toy], tmp_path:
     corpus = toy.corpus()
     for workers in (1, 2):
         progress = Silent()
-        extract(toy.config(extract=ROWS | {"workers": workers}), corpus, Activations(tmp_path / str(workers)), "key", progress)
+        extract(
+            toy.config(extract=ROWS | {"workers": workers}),
+            corpus,
+            Activations(tmp_path / str(workers)),
+            "key",
+            progress,
+        )
         assert progress.done == corpus.n_tokens
     for chunk in corpus.chunks(60):
         one, two = (Activations(tmp_path / name).chunk_path(chunk).read_bytes() for name in "12")
@@ -367,7 +379,10 @@ def test_a_killed_run_goes_on_and_gives_the_same_bytes(make_toy: Callable[..., T
     assert facts["n_chunks_resumed"] == 1
     extract(config, corpus, Activations(tmp_path / "whole"), "key", Silent())
     for chunk in corpus.chunks(60):
-        assert activations.chunk_path(chunk).read_bytes() == Activations(tmp_path / "whole").chunk_path(chunk).read_bytes()
+        assert (
+            activations.chunk_path(chunk).read_bytes()
+            == Activations(tmp_path / "whole").chunk_path(chunk).read_bytes()
+        )
 
 
 def test_facts_hold_neither_paths_nor_times(make_toy: Callable[..., Toy]) -> None:

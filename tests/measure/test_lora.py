@@ -25,7 +25,9 @@ def test_svd_basis_has_a_fixed_sign() -> None:
     read, write = svd_basis(a, b, 2.0)
     peaks = read.gather(1, read.abs().argmax(1, keepdim=True))
     assert (peaks > 0).all()
-    mixing = random(3, 3, seed=3)  # the rows of A mean the same up to an invertible mixing: the basis does not change
+    mixing = random(
+        3, 3, seed=3
+    )  # the rows of A mean the same up to an invertible mixing: the basis does not change
     other_read, other_write = svd_basis(mixing @ a, b @ torch.linalg.inv(mixing), 2.0)
     torch.testing.assert_close(other_read, read, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(other_write, write, atol=1e-4, rtol=1e-4)
@@ -49,7 +51,11 @@ def test_split_float32_is_exact() -> None:
 def test_add_product_adds_in_place() -> None:
     for rank in (1, 3):
         for dtype, tolerance in ((torch.float32, 1e-6), (torch.bfloat16, 0.05)):
-            result, scalars, write = random(6, 5).to(dtype), random(6, rank, seed=1), random(rank, 5, seed=2).to(dtype)
+            result, scalars, write = (
+                random(6, 5).to(dtype),
+                random(6, rank, seed=1),
+                random(rank, 5, seed=2).to(dtype),
+            )
             wanted = result.float() + scalars @ write.float()
             assert add_product(result, scalars, write) is result
             torch.testing.assert_close(result.float(), wanted, atol=tolerance, rtol=tolerance)

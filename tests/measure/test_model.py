@@ -41,7 +41,9 @@ def edit_config(folder: Path, name: str, **changes: Any) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
-def test_an_adapter_for_another_size_names_module_and_both_shapes(copy: Copy, make_toy: Callable[..., Toy]) -> None:
+def test_an_adapter_for_another_size_names_module_and_both_shapes(
+    copy: Copy, make_toy: Callable[..., Toy]
+) -> None:
     other = make_toy("qwen2", changes={"hidden_size": 64})
     toy = copy()
     toy.adapter = other.adapter
@@ -53,7 +55,9 @@ def test_an_adapter_for_another_size_names_module_and_both_shapes(copy: Copy, ma
         load(toy)
 
 
-def test_an_adapter_for_another_architecture_names_the_nearest_module(copy: Copy, make_toy: Callable[..., Toy]) -> None:
+def test_an_adapter_for_another_architecture_names_the_nearest_module(
+    copy: Copy, make_toy: Callable[..., Toy]
+) -> None:
     toy = copy()
     toy.adapter = make_toy("gpt2").adapter
     with pytest.raises(FeaturebookError, match=r"adapts 'transformer\.h\.\d\..*', which .* does not have"):
@@ -69,14 +73,21 @@ def test_damaged_weights(what: str, damage: str, copy: Copy, tmp_path: Path) -> 
         path.unlink()
     else:
         path.write_bytes(content[:-100] if damage == "cut short" else b"<html>not found</html>" * 10)
-    wanted = "holds no weights|no adapter_model.safetensors" if damage == "missing" else "is not a whole safetensors file"
+    wanted = (
+        "holds no weights|no adapter_model.safetensors"
+        if damage == "missing"
+        else "is not a whole safetensors file"
+    )
     with pytest.raises(FeaturebookError, match=wanted):
         load(toy)
 
 
 def test_an_interrupted_download_lacks_a_shard(copy: Copy) -> None:
     toy = copy()
-    index = {"metadata": {}, "weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}
+    index = {
+        "metadata": {},
+        "weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"},
+    }
     (toy.base / "model.safetensors").rename(toy.base / "model-00001-of-00002.safetensors")
     (toy.base / "model.safetensors.index.json").write_text(json.dumps(index))
     with pytest.raises(FeaturebookError, match=r"model-00002-of-00002\.safetensors is missing"):
@@ -88,7 +99,10 @@ def test_a_checkpoint_without_a_layers_weight(copy: Copy) -> None:
     tensors = load_file(toy.base / "model.safetensors")
     del tensors["model.layers.1.mlp.up_proj.weight"]
     save_file(tensors, toy.base / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(FeaturebookError, match=r"lacks 1 weights of its layers, 'model\.layers\.1\.mlp\.up_proj\.weight' first"):
+    with pytest.raises(
+        FeaturebookError,
+        match=r"lacks 1 weights of its layers, 'model\.layers\.1\.mlp\.up_proj\.weight' first",
+    ):
         load(toy)
 
 
@@ -128,16 +142,22 @@ def test_a_hub_that_cannot_be_reached(copy: Copy, monkeypatch: Any) -> None:
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     toy = copy()
-    with pytest.raises(FeaturebookError, match=r"The base model 'some/model' cannot be loaded: .*interrupted"):
+    with pytest.raises(
+        FeaturebookError, match=r"The base model 'some/model' cannot be loaded: .*interrupted"
+    ):
         load(toy, base="some/model")
-    with pytest.raises(FeaturebookError, match=r"The adapter 'some/adapter' .* cannot be fetched from the hub"):
+    with pytest.raises(
+        FeaturebookError, match=r"The adapter 'some/adapter' .* cannot be fetched from the hub"
+    ):
         load(toy, adapter="some/adapter")
 
 
 def test_code_that_comes_with_a_model_is_neither_run_nor_asked_about(copy: Copy) -> None:
     toy = copy()
     marker = toy.base / "ran"
-    (toy.base / "code.py").write_text(f"open({str(marker)!r}, 'w')\nfrom transformers import Qwen2Config as Mine\n")
+    (toy.base / "code.py").write_text(
+        f"open({str(marker)!r}, 'w')\nfrom transformers import Qwen2Config as Mine\n"
+    )
     edit_config(toy.base, "config.json", auto_map={"AutoConfig": "code.Mine"}, model_type="unheard_of")
     with pytest.raises(FeaturebookError, match="trust_remote_code = true only if you have read it"):
         load(toy)
@@ -180,14 +200,26 @@ def test_variants_are_refused_with_the_reason(changes: dict[str, Any], message: 
         load(toy)
 
 
+def test_an_adapter_whose_configuration_promises_more(copy: Copy) -> None:
+    toy = copy(target_modules=["q_proj"])
+    edit_config(toy.adapter, "adapter_config.json", target_modules=["q_proj", "v_proj"])
+    with pytest.raises(
+        FeaturebookError, match=r"adapts 3 modules for which its weights hold nothing, .*v_proj' first"
+    ):
+        load(toy)
+
+
 def test_several_adapters_in_one_folder(make_toy: Callable[..., Toy], tmp_path: Path) -> None:
     toy = make_toy("qwen2")
     for seed, name in enumerate(("first", "second")):
         save_adapter(tmp_path, toy.base, "qwen2", name=name, seed=seed + 5)
     toy = Toy(toy.base, tmp_path, toy.corpus_file)
-    with pytest.raises(FeaturebookError, match=r"several adapters \(first, second\)\. Say which: model\.adapter_name = \"first\""):
+    with pytest.raises(
+        FeaturebookError,
+        match=r"several adapters \(first, second\)\. Say which: model\.adapter_name = \"first\"",
+    ):
         load(toy)
-    with pytest.raises(FeaturebookError, match="holds no adapter 'secnd'. Did you mean second"):
+    with pytest.raises(FeaturebookError, match=r"holds no adapter 'secnd'\. Did you mean second"):
         load(toy, adapter_name="secnd")
     weights = load_file(tmp_path / "second" / "adapter_model.safetensors")
     loaded = load(toy, adapter_name="second")
@@ -214,14 +246,19 @@ def test_a_classification_head_sets_the_labels(make_toy: Callable[..., Toy], tmp
 
     base = make_toy("bert").base
     model = AutoModelForSequenceClassification.from_pretrained(base, num_labels=5)
-    get_peft_model(model, LoraConfig(task_type="SEQ_CLS", target_modules=["query", "dense"])).save_pretrained(tmp_path)
+    get_peft_model(model, LoraConfig(task_type="SEQ_CLS", target_modules=["query", "dense"])).save_pretrained(
+        tmp_path
+    )
     toy = Toy(base, tmp_path, make_toy("bert").corpus_file)
     assert load(toy).model.config.num_labels == 5
     from generator.measure.extract import open_extractor
 
     progress = Silent()
     extractor = open_extractor(toy.config(extract={"calibration_documents": 1}), toy.corpus(), progress)
-    assert any("bert.pooler.dense does not read one vector per token: applied, but not measured" in n for n in progress.notes)
+    assert any(
+        "bert.pooler.dense does not read one vector per token: applied, but not measured" in n
+        for n in progress.notes
+    )
     assert all("pooler" not in channel.id for channel in extractor.channels)
 
 
@@ -231,7 +268,10 @@ def test_headers_and_shapes_without_weights(make_toy: Callable[..., Toy]) -> Non
     assert all(p.is_meta for p in blueprint.empty.parameters())
     modules = find_adapter(toy.config().model).modules()
     assert modules["model.layers.2.mlp.down_proj"]["lora_A.weight"].shape == (3, 48)
-    assert read_header(toy.adapter / "adapter_model.safetensors").keys() == load_file(toy.adapter / "adapter_model.safetensors").keys()
+    assert (
+        read_header(toy.adapter / "adapter_model.safetensors").keys()
+        == load_file(toy.adapter / "adapter_model.safetensors").keys()
+    )
 
 
 def test_device_of_this_machine() -> None:

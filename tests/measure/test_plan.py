@@ -34,7 +34,10 @@ def test_size_of_a_long_corpus_is_estimated(make_toy: Callable[..., Toy], tmp_pa
     (tmp_path / "long.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
     plan = check(toy.config(corpus={"source": str(tmp_path / "long.jsonl")}))
     assert plan.n_documents is not None and math.isclose(plan.n_documents, 2000, rel_tol=0.1)
-    assert check(toy.config(corpus={"source": str(tmp_path / "long.jsonl"), "max_documents": 100})).n_documents == 100
+    assert (
+        check(toy.config(corpus={"source": str(tmp_path / "long.jsonl"), "max_documents": 100})).n_documents
+        == 100
+    )
 
 
 @pytest.mark.parametrize(
@@ -47,6 +50,8 @@ def test_size_of_a_long_corpus_is_estimated(make_toy: Callable[..., Toy], tmp_pa
         ({"model": {"base": "/nowhere/at/all"}}, "model.base = '/nowhere/at/all' does not exist"),
     ],
 )
-def test_check_fails_where_the_run_would(tables: dict[str, Any], message: str, make_toy: Callable[..., Toy]) -> None:
+def test_check_fails_where_the_run_would(
+    tables: dict[str, Any], message: str, make_toy: Callable[..., Toy]
+) -> None:
     with pytest.raises(FeaturebookError, match=message):
         check(make_toy("qwen2").config(**tables))

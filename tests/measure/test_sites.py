@@ -92,8 +92,13 @@ def test_the_mlp_space_is_what_a_perturbed_neuron_moves(make_toy: Callable[..., 
         assert (moved != seen[0]).any(dim=(0, 1)).nonzero().flatten().tolist() == [7]
 
 
-@pytest.mark.parametrize(("family", "norm"), [("qwen2", "layers.1.input_layernorm"), ("gpt2", "h.1.ln_1"), ("gemma2", "layers.1.input_layernorm")])
-def test_folded_read_is_the_read_behind_the_norm(family: str, norm: str, make_toy: Callable[..., Toy]) -> None:
+@pytest.mark.parametrize(
+    ("family", "norm"),
+    [("qwen2", "layers.1.input_layernorm"), ("gpt2", "h.1.ln_1"), ("gemma2", "layers.1.input_layernorm")],
+)
+def test_folded_read_is_the_read_behind_the_norm(
+    family: str, norm: str, make_toy: Callable[..., Toy]
+) -> None:
     """A ⊙ g for the norm in front: weight, 1 + weight in Gemma, weight of a LayerNorm."""
     toy = make_toy(family)
     extractor = open_toy(toy)
@@ -101,7 +106,9 @@ def test_folded_read_is_the_read_behind_the_norm(family: str, norm: str, make_to
 
     body = AutoModelForCausalLM.from_pretrained(toy.base).base_model
     gain = body.get_submodule(norm).weight.detach().numpy() + (1 if family == "gemma2" else 0)
-    channel = next(i for i, c in enumerate(extractor.channels) if c.layer == 1 and c.module in ("q_proj", "c_attn"))
+    channel = next(
+        i for i, c in enumerate(extractor.channels) if c.layer == 1 and c.module in ("q_proj", "c_attn")
+    )
     reads = next(d for d in extractor.directions if (d.space, d.side) == ("residual", "read"))
     row = int(np.flatnonzero(reads.channels == channel)[0])
     assert reads.folded is not None
@@ -113,7 +120,9 @@ def test_norm_gain_is_measured_not_read() -> None:
     torch.nn.init.normal_(layer.weight)
     torch.nn.init.normal_(layer.bias)
     assert is_norm(layer, torch.randn(2, 8))
-    torch.testing.assert_close(norm_gain(layer, torch.randn(2, 8)), layer.weight.detach(), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        norm_gain(layer, torch.randn(2, 8)), layer.weight.detach(), rtol=1e-4, atol=1e-5
+    )
     assert not is_norm(torch.nn.Linear(8, 8), torch.randn(2, 8))
     assert not is_norm(torch.nn.GELU(), torch.randn(2, 8))
 
@@ -134,17 +143,29 @@ def test_write_norms_and_scaling_give_the_modules_output(make_toy: Callable[...,
 
     toy = make_toy("qwen2", r=3)
     extractor = open_toy(toy, extract={"basis": "svd"})
-    module = next(m for m in read_adapted(load_model(toy.config().model, Silent()).model, "default", "rows") if "layers.1.mlp.up_proj" in m.name)
+    module = next(
+        m
+        for m in read_adapted(load_model(toy.config().model, Silent()).model, "default", "rows")
+        if "layers.1.mlp.up_proj" in m.name
+    )
     total = module.scaling * module.write.T @ module.read
     mine = [i for i, c in enumerate(extractor.channels) if c.layer == 1 and c.module == "up_proj"]
     read, write = (
-        next(d.vectors[np.isin(d.channels, mine)] for d in extractor.directions if d.side == side and set(mine) <= set(d.channels.tolist()))
+        next(
+            d.vectors[np.isin(d.channels, mine)]
+            for d in extractor.directions
+            if d.side == side and set(mine) <= set(d.channels.tolist())
+        )
         for side in ("read", "write")
     )
     first = extractor.channels[mine[0]]
     np.testing.assert_allclose(first.scaling * write.T @ read, total.numpy(), atol=1e-5)
-    assert [extractor.channels[i].basis for i in mine] == ["svd"] * 3 and first.scaling == pytest.approx(16 / 3)
-    np.testing.assert_allclose([extractor.channels[i].write_norm for i in mine], np.linalg.norm(write, axis=1), rtol=1e-5)
+    assert [extractor.channels[i].basis for i in mine] == ["svd"] * 3 and first.scaling == pytest.approx(
+        16 / 3
+    )
+    np.testing.assert_allclose(
+        [extractor.channels[i].write_norm for i in mine], np.linalg.norm(write, axis=1), rtol=1e-5
+    )
     np.testing.assert_allclose([extractor.channels[i].read_norm for i in mine], 1, rtol=1e-5)
 
 
@@ -166,7 +187,9 @@ def test_layers_of_another_tower_are_not_numbered() -> None:
 def test_a_glob_that_matches_nothing_names_the_nearest() -> None:
     names = ["layers.0.mlp.gate_proj", "layers.0.mlp.up_proj", "layers.1.mlp.up_proj"]
     places = find_places(names, names, "layers")
-    with pytest.raises(FeaturebookError, match=r"no adapted module matches 'gate_prj'. Did you mean gate_proj"):
+    with pytest.raises(
+        FeaturebookError, match=r"no adapted module matches 'gate_prj'. Did you mean gate_proj"
+    ):
         choose_modules(places, ["gate_prj"])
     with pytest.raises(FeaturebookError, match="leaves no module"):
         choose_modules(places, ["*", "!*"])

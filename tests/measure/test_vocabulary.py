@@ -43,7 +43,9 @@ def test_sentencepiece_with_byte_fallback() -> None:
 
 
 def test_wordpiece_and_word_end() -> None:
-    piece = fast(models.WordPiece({"[U]": 0, "play": 1, "##ing": 2}, unk_token="[U]"), decoder=decoders.WordPiece())
+    piece = fast(
+        models.WordPiece({"[U]": 0, "play": 1, "##ing": 2}, unk_token="[U]"), decoder=decoders.WordPiece()
+    )
     assert token_bytes(piece) == [b"[U]", b" play", b"ing"]
     end = fast(models.BPE({"[U]": 0, "a": 1, "b</w>": 2}, []), decoder=decoders.BPEDecoder("</w>"))
     assert token_bytes(end) == [b"[U]", b"a", b"b "]
@@ -53,8 +55,9 @@ def test_bytes_vocabulary_and_gaps() -> None:
     """A tiktoken-like tokenizer hands out bytes; ids without a token are empty."""
 
     class Tiktoken:
-        added_tokens_decoder: dict[int, Any] = {}
-        all_special_ids = [3, 900]
+        def __init__(self) -> None:
+            self.added_tokens_decoder: dict[int, Any] = {}
+            self.all_special_ids = [3, 900]
 
         def get_vocab(self) -> dict[bytes, int]:
             return {b"\xe2\x82": 0, b"\xac": 1, b"x": 3}

@@ -136,7 +136,9 @@ def save_base(folder: Path, family: str, dtype: torch.dtype = torch.float32, **c
     return folder
 
 
-def save_adapter(folder: Path, base: Path, family: str, *, name: str = "default", seed: int = 1, **options: Any) -> Path:
+def save_adapter(
+    folder: Path, base: Path, family: str, *, name: str = "default", seed: int = 1, **options: Any
+) -> Path:
     """Saves a random LoRA adapter for a saved base model, through PEFT."""
     from peft import LoraConfig, get_peft_model
 
@@ -177,7 +179,9 @@ def peft_activations(toy: Toy, corpus: Corpus, adapter_name: str = "default") ->
 
     blueprint = match_adapter(toy.config().model)
     base = getattr(transformers, blueprint.class_name).from_pretrained(toy.base)
-    model = PeftModel.from_pretrained(base, str(blueprint.adapter.folder), adapter_name=blueprint.adapter.name).eval()
+    model = PeftModel.from_pretrained(
+        base, str(blueprint.adapter.folder), adapter_name=blueprint.adapter.name
+    ).eval()
     found: dict[str, list[torch.Tensor]] = {}
     current: dict[str, torch.Tensor] = {}
     for path, layer in model.get_base_model().named_modules():
