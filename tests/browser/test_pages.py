@@ -195,6 +195,7 @@ def test_a_token_lists_what_fires_there(visit: Visit) -> None:
             assert has_three_digits_of(number(value), step * channel["scale"])
             assert has_three_digits_of(number(ratio), abs(step * channel["scale"]) / channel["reference_rms"])
         assert f"t={token}" in page.url
+        page.keyboard.press("Escape")  # the tooltip may lie over the next token
 
 
 def first_box(page: Page, group: int) -> tuple[float, float]:
@@ -227,6 +228,22 @@ def test_a_channel_colours_the_text_by_its_value(visit: Visit) -> None:
         expected = "" if shade == 0 else ("p" if strength > 0 else "n") + str(shade)
         classes = (page.locator(f".fb-prose [data-group='{group}']").get_attribute("class") or "").split()
         assert [name for name in classes if re.fullmatch(r"[pn]\d+", name)] == [expected] * bool(expected)
+
+
+def test_hovering_a_token_says_the_value_of_what_is_drawn(visit: Visit) -> None:
+    page = visit.open("atlas/doc/1/")
+    shard = visit.site.shard("doc/1")
+    drawn = id_of(page.locator(".fb-chosen a").get_attribute("href") or "")
+    channel = next(i for i, one in enumerate(shard["channels"]) if one["id"] == drawn)
+    token = next(t for t in range(5, 72) if channel in shard["strongest"]["channel"][t])
+    step = shard["strongest"]["value"][token][shard["strongest"]["channel"][token].index(channel)]
+    page.mouse.move(*first_box(page, group_of(shard, token)))
+    said = page.locator(".fb-tooltip").inner_text()
+    shown = re.search(r"([+−]?[\d.]+) ± ([\d.]+)", said)
+    assert shown, said
+    scale = shard["channels"][channel]["scale"]
+    assert has_three_digits_of(number(shown[1].replace("+", "")), step * scale)
+    assert has_three_digits_of(number(shown[2]), scale / 2)
 
 
 def test_up_to_three_channels_are_drawn(visit: Visit) -> None:

@@ -4,6 +4,7 @@ import { legend } from "../heatmap.mjs"
 import { linearScale, toneOf } from "../heatmap/scale.mjs"
 import { areShortcutsOn } from "../heatmap/help.mjs"
 import { groupOf, visible } from "../heatmap/tokens.mjs"
+import { Tooltip } from "../heatmap/tooltip.mjs"
 import { count, number } from "../numbers.mjs"
 import { Prose } from "../prose.mjs"
 import { firingAt, groupsOf, maximumOf, minimapOf, strongestHere, valuesOf } from "../reading.mjs"
@@ -90,6 +91,8 @@ class Reader {
       const group = prose.groupAt(event.target)
       if (group >= 0 && getSelection()?.isCollapsed) this.choose(group, null)
     })
+    prose.element.addEventListener("pointerover", (event) => event.pointerType !== "touch" && this.hover(event.target))
+    prose.element.addEventListener("pointerleave", () => Tooltip.shared().leave())
     prose.element.addEventListener("keydown", (event) => this.onKey(event))
     this.filter.addEventListener("input", () => this.showOffers())
     this.minimap.addEventListener("click", (event) => {
@@ -158,6 +161,25 @@ class Reader {
     const firing = firingAt(this.shard, token)[0]
     this.live.textContent = `Token ${token}, ${visible(this.groups[group].text)}` +
       (firing ? `: strongest ${readableId(this.shard.channels[firing.channel].id)} ${number(firing.value, { sign: true })}` : "")
+  }
+
+  /** Shows the values of the drawn channels at a token. @param {EventTarget | null} target */
+  hover(target) {
+    const group = this.prose.groupAt(target)
+    const span = group < 0 ? null : this.prose.spanOf(group)
+    if (!span || !this.chosen.length) return Tooltip.shared().leave()
+    Tooltip.shared().show(span, () =>
+      h("div", {}, h("p", {}, h("strong", { class: "fb-text", dir: "auto" }, `‘${visible(this.groups[group].text)}’`), ` position ${this.groups[group].first}`),
+        ...this.chosen.map((channel) => h("p", { class: "fb-number" }, `${readableId(this.shard.channels[channel].id)}: ${this.valueWords(channel, group)}`))))
+  }
+
+  /**
+   * @param {number} channel
+   * @param {number} group
+   */
+  valueWords(channel, group) {
+    const value = this.valuesOf(channel)[group]
+    return Number.isNaN(value) ? "not among the strongest here" : `${number(value, { sign: true })} ± ${number(this.shard.channels[channel].scale / 2)}`
   }
 
   /** @param {KeyboardEvent} event */
