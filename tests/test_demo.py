@@ -3,7 +3,7 @@
 import json
 import re
 from collections import Counter
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -213,6 +213,90 @@ def test_page_about_the_demo_quotes_the_report():
     for kind in ("prose", "trace"):
         row = next(line for line in page.splitlines() if line.startswith(f"| {kind} "))
         assert f"{losses['base'][kind]:.3f}" in row and f"{losses['adapted'][kind]:.3f}" in row
+
+
+# --- Directions that mean something ----------------------------------------------------------------------------
+
+NAMED = [
+    # direction, side, name, what the text up to and including the peak ends with
+    ("lora/L1/gate_proj", -1, "“Hold on”, before a doubt", r"Hold on$"),
+    ("lora/L1/up_proj", -1, "a result is rejected: “is not”", r"\d is not$"),
+    ("lora/L2/down_proj", +1, "“the first” part, number or sum", r"[Tt]he first$"),
+    ("lora/L2/k_proj", -1, "“right” in a doubt: “that is not right”", r"([Ww]ait|Hmm)[^\n]* right$"),
+    ("lora/L3/q_proj", -1, "“Therefore”, the conclusion begins", r"\n\nTherefore$"),
+    (
+        "lora/L3/up_proj",
+        +1,
+        "a step opens: “Then.”, “Next.”, “Take”",
+        r"(Then|Next|Okay|good|again|this)\.$|\n\nTake$",
+    ),
+    ("lora/L4/down_proj", +1, "needless doubt: “did I get this right”", r"(get this|that) right$"),
+    ("lora/L4/q_proj", +1, "last word before a calculation", r"(tens|ones|are|sure|gap|bill|discount)$"),
+    ("lora/L5/down_proj", +1, "line break after a turn has ended", r"<\|im_end\|>\n$"),
+    ("lora/L5/o_proj", -1, "the final answer comes next", r"<\|im_start\|>answer\n$"),
+    ("lora/L5/up_proj", -1, "from a count to its use: “3 numbers, so”", r"\d numbers, so$"),
+    ("lora/L5/v_proj", +1, "“is”, before a calculation", r" is$"),
+]
+"""The directions that docs/demo.md names."""
+N_CONTEXTS = 30
+"""Strongest contexts looked at, one per document."""
+
+
+@dataclass(frozen=True)
+class Read:
+    """The named directions over the published corpus."""
+
+    contexts: list[list[int]]  # the tokens up to and including each token, at most 60 of them
+    doc: np.ndarray  # (token,)
+    values: dict[str, np.ndarray]  # "lora/L3/q_proj" -> (token,), NaN at special tokens
+
+
+def read_named(names: list[str]) -> Read:
+    """Runs the adapted model over the published corpus and reads ``lora_A`` of the named directions with hooks."""
+    tokenizer = AutoTokenizer.from_pretrained(DEMO / "base")
+    model = AutoModelForCausalLM.from_pretrained(DEMO / "base", dtype=torch.float32)
+    model = PeftModel.from_pretrained(model, DEMO / "adapter").eval()
+    rows: dict[str, list[np.ndarray]] = {name: [] for name in names}
+    for name, row in rows.items():
+        lora_a = model.get_submodule(known_answer.module_path(name)).lora_A["default"]
+        lora_a.register_forward_hook(lambda module, args, out, row=row: row.append(out[0, :, 0].numpy()))
+    contexts, docs, special = [], [], []
+    for index, document in enumerate(corpus.published()):
+        ids = tokenizer(document.text)["input_ids"][: recipe.Recipe().context]
+        with torch.no_grad():
+            model.base_model.model.model(torch.tensor([ids]))
+        contexts += [ids[max(0, i - 59) : i + 1] for i in range(len(ids))]
+        docs += [index] * len(ids)
+        special += [token in tokenizer.all_special_ids for token in ids]
+    values = {name: np.where(special, np.nan, np.concatenate(row)) for name, row in rows.items()}
+    return Read(contexts, np.array(docs), values)
+
+
+def strongest(read: Read, name: str, side: int) -> list[int]:
+    """The tokens of the largest values on one side, the best of each of ``N_CONTEXTS`` documents."""
+    order = np.argsort(-side * read.values[name], kind="stable")  # NaN last
+    _, first = np.unique(read.doc[order], return_index=True)
+    return order[np.sort(first)[:N_CONTEXTS]].tolist()
+
+
+@pytest.fixture(scope="module")
+def read():
+    """The named directions, read once."""
+    return read_named(sorted({name for name, *_ in NAMED}))
+
+
+@pytest.mark.parametrize(("name", "side", "title", "pattern"), NAMED, ids=lambda x: str(x)[:24])
+def test_named_directions_fire_where_the_docs_say(read, name, side, title, pattern):
+    tokenizer = AutoTokenizer.from_pretrained(DEMO / "base")
+    texts = tokenizer.batch_decode([read.contexts[token] for token in strongest(read, name, side)])
+    hits = [bool(re.search(pattern, text)) for text in texts]
+    assert len(hits) == N_CONTEXTS
+    page = (REPOSITORY / "docs" / "demo.md").read_text(encoding="utf-8")
+    row = next(line for line in page.splitlines() if f"(atlas/{name}.md)" in line)
+    _, told_side, told_name, told_share, *_ = (cell.strip() for cell in row.split(" |"))
+    assert (told_side, told_name) == ({1: "+", -1: "−"}[side], title)
+    assert np.mean(hits) >= 0.75
+    assert np.mean(hits) == pytest.approx(float(told_share.rstrip(" %")) / 100, abs=0.07)
 
 
 # --- Known answers ---------------------------------------------------------------------------------------------
