@@ -15,9 +15,9 @@ from jaxtyping import Bool, Float32, Int, Int64
 
 from generator.errors import FeaturebookError
 from generator.summarize.lists import EMPTY, TOKEN_LIMIT, BestLists, make_keys, rank_of, token_of
-from generator.summarize.view import TILE, Scope, View
+from generator.summarize.view import TILE, Scope, View, column_counts
 
-_MANY_TILES = 8
+_MANY_TILES = 16
 """A channel that beats its threshold in more tiles of a block than this is searched document by document instead."""
 
 
@@ -81,7 +81,7 @@ class Extremes:
         threshold = self._threshold(int(view.token[0]))
         tiles = view.tile_max if self.sign > 0 else -view.tile_min
         hits = tiles > threshold
-        is_crowded = np.count_nonzero(hits, axis=0) > _MANY_TILES
+        is_crowded = column_counts(hits) > _MANY_TILES
         if is_crowded.any():
             hits[:, is_crowded] = False
             self._insert(view, self._by_document(view, np.flatnonzero(is_crowded), threshold))
@@ -137,22 +137,24 @@ class Extremes:
     ) -> Candidates:
         """The lists of each document, for channels in which most documents have something to give."""
         values = self._comparable(view)
-        if len(channels) < values.shape[1]:
-            values = values[:, channels]
         per_document = self.scope.settings.per_document
-        bounds = np.append(view.doc_starts, view.n)
         if per_document == 0:
-            return self._best_of_block(values, channels, threshold)
+            return self._best_of_block(values[:, channels], channels, threshold)
+        bounds = np.append(view.doc_starts, view.n)
         best = np.stack([self._best(values[a:b]) for a, b in zip(bounds, bounds[1:])])
-        wanted = best > self._bound(best, threshold[channels])
+        wanted = best > self._bound(best, threshold)
+        wanted[:, np.setdiff1d(np.arange(best.shape[1]), channels)] = False
         parts = []
         for doc in np.flatnonzero(wanted.any(axis=1)):
-            chosen = np.flatnonzero(wanted[doc])
             rows = slice(bounds[doc], bounds[doc + 1])
-            part = values[rows] if len(chosen) == len(channels) else values[rows][:, chosen]
-            found = self._walk(part * np.float32(self.sign), view.position[rows], per_document)
+            if per_document == 1:
+                found = self._peaks(values[rows], np.where(wanted[doc], best[doc], np.float32(np.nan)))
+            else:
+                chosen = np.flatnonzero(wanted[doc])
+                part = values[rows][:, chosen] * np.float32(self.sign)
+                found = self._walk(part, view.position[rows], per_document)
+                found.channel = chosen[found.channel]
             found.row += bounds[doc]
-            found.channel = channels[chosen[found.channel]]
             parts.append(found)
         joined = _join(parts)
         return joined.select(joined.value > threshold[joined.channel])
@@ -168,6 +170,14 @@ class Extremes:
         kth = np.partition(best, len(best) - k, axis=0)[len(best) - k]
         return np.maximum(threshold, np.nextafter(kth, np.float32(-np.inf)))
 
+    def _peaks(
+        self, values: Float32[np.ndarray, "token channel"], best: Float32[np.ndarray, " channel"]
+    ) -> Candidates:
+        """The first token that has the best value of its document, for each channel in which ``best`` is not NaN."""
+        channel = np.flatnonzero(~np.isnan(best))
+        row = _first_equal(values, best * np.float32(self.sign))
+        return Candidates(channel, row[channel], best[channel])
+
     def _walk(
         self, values: Float32[np.ndarray, "token channel"], position: np.ndarray, rounds: int
     ) -> Candidates:
@@ -176,7 +186,8 @@ class Extremes:
         rounds = min(rounds, k)
         parts = []
         for left in range(rounds, 0, -1):
-            row, best = _first_argmax(values)
+            best = values.max(axis=0)
+            row = _first_equal(values, best)
             channel = np.flatnonzero(best > -np.inf)
             parts.append(Candidates(channel, row[channel], best[channel]))
             if left == 1 or not len(channel):
@@ -231,16 +242,17 @@ class Bottom(Extremes):
     sign = -1
 
 
-def _first_argmax(values: Float32[np.ndarray, "token channel"]) -> tuple[np.ndarray, np.ndarray]:
-    """Row and value of each column's largest entry, the first among equals.
+def _first_equal(
+    values: Float32[np.ndarray, "token channel"], best: Float32[np.ndarray, " channel"]
+) -> Int64[np.ndarray, " channel"]:
+    """The first row of each column that equals ``best``.
 
-    Faster along the first axis than ``argmax``: the maximum is vectorised, and few entries equal it.
+    With the maximum this is faster along the first axis than ``argmax``, for few entries equal it.
     """
-    best = values.max(axis=0)
-    rows, columns = np.nonzero(values == best)
+    rows, columns = np.divmod(np.flatnonzero(values == best), values.shape[1])
     first = np.zeros(values.shape[1], np.int64)
     first[columns[::-1]] = rows[::-1]
-    return first, best
+    return first
 
 
 def _join(parts: list[Candidates]) -> Candidates:

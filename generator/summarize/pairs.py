@@ -167,7 +167,7 @@ class SampledPairs:
         x = x / np.where(norm > 0, norm, np.nan)
         return x[:, rows].T @ x
 
-    def _coactivation(self, rows: slice) -> Float64[np.ndarray, "row channel"]:
+    def _coactivation(self, rows: slice) -> Float32[np.ndarray, "row channel"]:
         """Jaccard index of some channels with all, over the sampled tokens."""
         flags = (np.abs(self.values) > self.threshold).astype(np.float32)
         count = flags.sum(axis=0)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from generator.blocks import Block, Directions
 from generator.config import SummarizeTable
 from generator.errors import FeaturebookError
@@ -54,7 +55,11 @@ def test_any_split_gives_the_same_summary(make):
 
 @pytest.mark.parametrize("make", [normal, broken])
 def test_a_saved_accumulator_goes_on_where_it_was(make, tmp_path):
-    corpus, channels, settings = toy_corpus(LENGTHS, excluded=0.2), toy_channels(3), SummarizeTable(documents=5)
+    corpus, channels, settings = (
+        toy_corpus(LENGTHS, excluded=0.2),
+        toy_channels(3),
+        SummarizeTable(documents=5),
+    )
     values = make(np.random.default_rng(1), (corpus.n_tokens, 3)).astype(np.float32)
     bounds = corpus.doc_offsets[[0, 4, 7, 10]].tolist()
     blocks = [Block(a, values[a:b], corpus.is_measured[a:b]) for a, b in zip(bounds, bounds[1:])]
@@ -101,7 +106,9 @@ def test_documents_list_the_strongest_channels_of_every_token():
     assert documents["doc"].tolist() == [d for d, n in enumerate(LENGTHS) if n]
     for i, doc in enumerate(documents["doc"].tolist()):
         rows = slice(*documents["offsets"][i : i + 2])
-        for row, got, shown in zip(values[corpus.tokens_of(doc)], documents["channel"][rows], documents["value"][rows]):
+        for row, got, shown in zip(
+            values[corpus.tokens_of(doc)], documents["channel"][rows], documents["value"][rows]
+        ):
             finite = [c for c in range(11) if np.isfinite(row[c]) and row[c] != 0]
             want = sorted(finite, key=lambda c: (-abs(row[c]), c))[:8]
             assert got.tolist() == want + [-1] * (8 - len(want))
@@ -113,7 +120,9 @@ def test_documents_keep_within_the_cap():
     settings = SummarizeTable(document_megabytes=0.2)  # 3,125 tokens at 64 bytes
     values = np.ones((20_000, 1), np.float32)
     chosen = [
-        finish(accumulate(values, corpus, toy_channels(1), settings, seed=seed), [], {}).documents["doc"].tolist()
+        finish(accumulate(values, corpus, toy_channels(1), settings, seed=seed), [], {})
+        .documents["doc"]
+        .tolist()
         for seed in (0, 1)
     ]
     assert [len(c) for c in chosen] == [3, 3]
@@ -123,7 +132,9 @@ def test_documents_keep_within_the_cap():
 def test_errors_say_what_to_do(tmp_path):
     corpus, settings = toy_corpus([4]), SummarizeTable()
     with pytest.raises(FeaturebookError, match=r"has 3 channels, the run has 2.*--force"):
-        Accumulator(toy_channels(2), corpus, settings, 0).add(Block(0, np.ones((4, 3), np.float32), corpus.is_measured))
+        Accumulator(toy_channels(2), corpus, settings, 0).add(
+            Block(0, np.ones((4, 3), np.float32), corpus.is_measured)
+        )
     for name, content in (("missing", None), ("damaged", b"not HDF5")):
         path = tmp_path / name
         if content:

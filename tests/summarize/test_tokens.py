@@ -48,7 +48,7 @@ def test_means_by_token_position_class_and_step(make, split):
     classes = [token_class(b, s) for b, s in zip(corpus.token_bytes, corpus.is_special.tolist())]
     keys = {
         "position": lambda t: position_names()[int(position_bin(corpus.position[t : t + 1])[0])],
-        "step": lambda t: f"{steps[t]}" + "+" * (steps[t] == 15),
+        "step": lambda t: f"{steps[t]}" + "+" * int(steps[t] == 15),
         "token_class": lambda t: classes[corpus.token_ids[t]],
     }
     for c in range(3):
