@@ -4,6 +4,7 @@ Runs on one CPU core, with fixed seeds and a fixed order of everything, so the s
 peft and tokenizers on the same kind of processor give the same weights.
 """
 
+import copy
 import json
 import math
 from collections.abc import Callable, Iterator
@@ -279,18 +280,21 @@ def round_to_bfloat16(model: nn.Module) -> None:
         parameter.copy_(parameter.bfloat16().float())
 
 
+def in_bfloat16(model: Any) -> Any:
+    """A copy in bfloat16. Casting in place and back would round the rotary frequencies, which are no weights."""
+    return copy.deepcopy(model).to(torch.bfloat16)
+
+
 def save_base(model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
     """Writes the base model in bfloat16, with its tokenizer."""
-    nn.Module.to(model, torch.bfloat16).save_pretrained(folder)
-    nn.Module.to(model, torch.float32)
+    in_bfloat16(model).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
 
 def save_adapter(model: PeftModel, folder: Path) -> None:
     """Writes the adapter in bfloat16. It names its base by a path relative to the repository."""
     model.peft_config["default"].base_model_name_or_path = "generator/demo/base"
-    nn.Module.to(model, torch.bfloat16).save_pretrained(str(folder), save_embedding_layers=False)
-    nn.Module.to(model, torch.float32)
+    in_bfloat16(model).save_pretrained(str(folder), save_embedding_layers=False)
     (folder / "README.md").unlink(missing_ok=True)  # peft's unfilled form
     path = folder / "adapter_config.json"
     written = read_json(path)
