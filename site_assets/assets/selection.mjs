@@ -7,6 +7,7 @@
  * @property {(number | null)[]} layer
  * @property {string[]} module
  * @property {number[]} rank_index
+ * @property {number[]} is_dead  1 for a latent that was active at no token
  * @property {string[]} collection
  * @property {string[]} kind
  * @property {(number | null)[]} density share of tokens with |activation| above the channel's threshold
@@ -31,6 +32,7 @@
  * @property {string} q words and "quoted phrases"
  * @property {string[]} collection none chosen = all
  * @property {string[]} module
+ * @property {boolean} dead  whether dead latents are listed
  * @property {Range} layer
  * @property {Range} density as a share, 0 to 1
  * @property {Range} peak of the largest |activation|
@@ -48,10 +50,10 @@ export const TEXTUAL = /** @type {const} */ (["module", "collection"])
 /** Every key that `sort=` understands; `id` is the order of the channel table (layer, module, rank). */
 export const SORTABLE = ["id", ...TEXTUAL, ...NUMERIC]
 
-/** @returns {View} all channels in the order of the channel table */
+/** @returns {View} all channels but dead latents, in the order of the channel table */
 export function everything() {
   return {
-    q: "", collection: [], module: [],
+    q: "", collection: [], module: [], dead: false,
     layer: [null, null], density: [null, null], peak: [null, null], sort: [],
   }
 }
@@ -67,6 +69,7 @@ export function parseView(hash) {
   view.q = words.get("q") ?? ""
   view.collection = words.getAll("collection")
   view.module = words.getAll("module")
+  view.dead = words.get("dead") === "1"
   for (const key of /** @type {const} */ (["layer", "density", "peak"])) view[key] = parseRange(words.get(key))
   view.sort = (words.get("sort") ?? "").split(",").filter(Boolean).map((key) => ({
     column: key.replace(/^-/, ""), descending: key.startsWith("-"),
@@ -84,6 +87,7 @@ export function formatView(view) {
   if (view.q) words.set("q", view.q)
   for (const name of view.collection) words.append("collection", name)
   for (const name of view.module) words.append("module", name)
+  if (view.dead) words.set("dead", "1")
   for (const key of /** @type {const} */ (["layer", "density", "peak"])) {
     const [low, high] = view[key]
     if (low !== null || high !== null) words.set(key, `${low ?? ""}..${high ?? ""}`)
@@ -166,6 +170,7 @@ export class Selection {
     const rows = new Uint32Array(this.length)
     let n = 0
     for (let row = 0; row < this.length; row++) {
+      if (!view.dead && columns.is_dead[row]) continue
       if (collections.size && !collections.has(columns.collection[row])) continue
       if (modules.size && !modules.has(columns.module[row])) continue
       if (!isWithin(columns.layer[row], view.layer)) continue
@@ -261,7 +266,7 @@ export function nextSort(sort, column, isAdding) {
 }
 
 const CSV_COLUMNS = /** @type {const} */ ([
-  "id", "collection", "kind", "layer", "module", "rank_index", "density", "mean", "std", "skewness", "kurtosis",
+  "id", "collection", "kind", "layer", "module", "rank_index", "is_dead", "density", "mean", "std", "skewness", "kurtosis",
   "min", "max", "max_write", "top_tokens", "bottom_tokens",
 ])
 

@@ -106,6 +106,7 @@ class Explorer {
       const { name, dataset } = input
       if (name === "q") input.value = view.q
       else if (name === "module" || name === "collection") input.checked = view[name].includes(input.value)
+      else if (name === "dead") input.checked = view.dead
       else if (name === "layer" || name === "density" || name === "peak") {
         const value = view[name][dataset.end === "high" ? 1 : 0]
         input.value = value === null ? "" : String(name === "density" ? plain(value * 100) : value)
@@ -138,6 +139,7 @@ function readForm(form) {
     q: parseQuery(String(filled.get("q"))).length ? String(filled.get("q")) : "",
     collection: filled.getAll("collection").map(String),
     module: filled.getAll("module").map(String),
+    dead: filled.has("dead"),
     layer: range("layer", 1),
     density: range("density", 100),
     peak: range("peak", 1),
@@ -149,6 +151,7 @@ function filterForm(columns) {
   const layers = columns.layer.filter((layer) => layer !== null)
   const lastLayer = layers.reduce((a, b) => Math.max(a, b), 0)
   const collections = [...new Set(columns.collection)]
+  const nDead = columns.is_dead.reduce((sum, isDead) => sum + isDead, 0)
   return h(
     "form",
     { class: "fb-filters", role: "search", "aria-label": "Filter channels" },
@@ -163,6 +166,8 @@ function filterForm(columns) {
       h("div", { class: "fb-filters-row" },
         choices("module", "Module", [...new Set(columns.module)]),
         collections.length > 1 && choices("collection", "Collection", collections),
+        nDead > 0 && h("fieldset", { class: "fb-choices" }, h("legend", {}, "Dead latents"),
+          h("label", {}, h("input", { type: "checkbox", name: "dead" }), h("span", {}, `show ${count(nDead)}`))),
         layers.length > 0 && rangeField("layer", `Layer (0–${lastLayer})`, "1"),
         rangeField("density", "Density, %", "any"),
         rangeField("peak", "Largest |activation|", "any"))),
