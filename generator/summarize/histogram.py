@@ -136,10 +136,6 @@ class Counts:
     code: Int[np.ndarray, " bin"]
     counts: Int64[np.ndarray, "channel bin"]
 
-    def total(self) -> Int64[np.ndarray, " channel"]:
-        """Finite values of each channel."""
-        return self.counts.sum(axis=1)
-
     def positive(self) -> Int64[np.ndarray, " channel"]:
         """Values above 0, exactly."""
         return self.counts[:, self.code > 0].sum(axis=1)
