@@ -11,6 +11,7 @@ const columns = {
   layer: [0, 0, 1, null],
   module: ["q_proj", "gate_proj", "q_proj", "embed"],
   rank_index: [0, 0, 0, 0],
+  is_dead: [0, 0, 0, 0],
   collection: ["lora", "lora", "lora", "lora"],
   kind: ["lora", "lora", "lora", "lora"],
   density: [0.02, 0.5, null, 0.1],
@@ -26,7 +27,7 @@ const shown = (changes) => Array.from(selection.rows({ ...everything(), ...chang
 
 test("a view survives the address, and nothing unknown gets in", () => {
   const view = {
-    q: "a & b \" Wait\"", collection: ["x,y"], module: ["gate_proj", "q=1"], layer: [3, 5], density: [null, 0.01],
+    q: "a & b \" Wait\"", collection: ["x,y"], module: ["gate_proj", "q=1"], dead: true, layer: [3, 5], density: [null, 0.01],
     peak: [2.5, null], sort: [{ column: "max", descending: true }, { column: "id", descending: false }],
   }
   assert.deepEqual(parseView(`#${formatView(view)}`), view)
@@ -48,6 +49,12 @@ test("filters: both ends belong to a range, what has no value is outside of it",
   assert.deepEqual(shown({ density: [0.02, 0.1] }), [0, 3])
   assert.deepEqual(shown({ peak: [3, null] }), [0, 1])
   assert.deepEqual(shown({ module: ["q_proj"], layer: [1, null] }), [2])
+})
+
+test("dead latents are listed when asked for", () => {
+  const some = new Selection({ ...columns, is_dead: [0, 1, 0, 0] })
+  assert.deepEqual(Array.from(some.rows(everything())), [0, 2, 3])
+  assert.deepEqual(Array.from(some.rows({ ...everything(), dead: true })), [0, 1, 2, 3])
 })
 
 test("sorting: by several keys, missing values last in both directions, ties in table order", () => {
@@ -72,7 +79,7 @@ test("a heading turns: numbers first descending, text first ascending, then the 
 test("CSV quotes what must be quoted and disarms formulas", () => {
   const lines = toCsv({ ...columns, id: ["=1+1", "a,b", "c", "d"] }, [0, 1]).split("\r\n")
   assert.equal(lines.length, 4)
-  assert.match(lines[1], /^'=1\+1,lora,lora,0,q_proj,0,0\.02,/)
+  assert.match(lines[1], /^'=1\+1,lora,lora,0,q_proj,0,0,0\.02,/)
   assert.match(lines[2], /^"a,b",/)
   assert.match(lines[1], /"\[""\ Wait"","" wait""\]"/)
 })
