@@ -16,7 +16,7 @@ from torch import Tensor
 from generator.measure.dictionaries.activations import Activation, Elementwise, GroupMax, TopK
 from generator.measure.dictionaries.products import dots, offsets_of
 
-CHUNK_ELEMENTS = 1 << 21
+CHUNK_ELEMENTS = 1 << 22
 """Pre-activations made at once on a CPU: they stay in the last-level cache (docs/dictionaries.md)."""
 
 CHUNK_ELEMENTS_GPU = 1 << 28

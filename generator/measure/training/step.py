@@ -13,7 +13,7 @@ from torch import Tensor
 
 from generator.measure.dictionaries.products import dots, offsets_of, weighted_sums
 
-ENCODE_ROWS = 256
+ENCODE_ROWS = 512
 """Tokens encoded at a time on a CPU, so that their pre-activations are still in cache when the greatest are sought."""
 
 WARM = 0.97
