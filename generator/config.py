@@ -6,7 +6,7 @@ written from them.
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -14,6 +14,10 @@ from generator.errors import FeaturebookError, nearest
 
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
+
+
+RESERVED = ("layer", "doc", "collection", "explorer", "layers", "documents", "home")
+"""Names that addresses of the site begin with."""
 
 
 class Table(BaseModel):
@@ -152,6 +156,149 @@ class SummarizeTable(Table):
     """Cap on the memory of these documents' values."""
 
 
+class TrainSettings(Table):
+    """``train = {…}`` of a collection: one BatchTopK autoencoder (Bussmann et al. 2024, arXiv:2412.06410)."""
+
+    width: Positive | None = None
+    """Number of latents; ``expansion`` times the input's width when absent."""
+    expansion: Positive = 8
+    """Latents per input value."""
+    k: Positive = 16
+    """Latents active per token, on average over a batch."""
+    batch: Positive = 512
+    """Tokens of a step."""
+    epochs: Positive = 1
+    """Passes over the training tokens."""
+    tokens: Positive | None = None
+    """Stop after this many tokens; repeats passes or cuts them short. ``epochs`` counts when absent."""
+    learning_rate: float = Field(default=5e-4, gt=0)
+    """Adam's step size after warm-up."""
+    warmup_steps: Count = 100
+    """Steps over which the learning rate rises linearly from 0."""
+    decay: float = Field(default=0.0, ge=0, le=1)
+    """Share of the steps, at the end, over which the learning rate falls linearly to 0."""
+    beta1: float = Field(default=0.9, ge=0, lt=1)
+    """Adam's decay of the mean gradient."""
+    beta2: float = Field(default=0.999, ge=0, lt=1)
+    """Adam's decay of the mean squared gradient."""
+    decoder: Literal["free", "unit"] = "free"
+    """``unit``: decoder rows are kept at norm 1 (and their gradients orthogonal to them), so that a latent's size is what it
+    writes. ``free``: latents compete by pre-activation times decoder norm."""
+    scale: Literal["none", "global"] = "none"
+    """``global``: inputs are centred, and divided by one number so that their variance is 1 per value on average; both
+    are recorded and folded into the saved weights. ``none``: inputs as they are."""
+    aux_weight: float = Field(default=1 / 32, ge=0)
+    """Weight of the auxiliary loss: dead latents reconstruct the error (Gao et al. 2024, arXiv:2406.04093, section A.2)."""
+    aux_k: Positive | None = None
+    """Dead latents used per token for it; ``k`` when absent."""
+    aux_reads: Literal["error", "input"] = "error"
+    """What the dead latents encode for it: the ``error`` itself (the rank-1 project) or the ``input`` (Gao et al.)."""
+    dead_after: Positive = 1_000_000
+    """Tokens without activation after which a latent counts as dead."""
+    threshold_beta: float = Field(default=0.99, ge=0, lt=1)
+    """Decay of the running estimate of the threshold: the mean of each batch's smallest active score."""
+    held_out: float = Field(default=0.05, gt=0, lt=1)
+    """Share of the documents, chosen by hash, that are kept from training for the final figures."""
+    encode: Literal["float32", "bfloat16"] = "float32"
+    """Precision of the encoder's product in a step; with ``bfloat16`` the selected values are computed anew in float32."""
+    buffer_megabytes: float = Field(default=1024.0, gt=0)
+    """Memory of the shuffle buffer. Data that fits is shuffled whole; other data by parts drawn from all over it."""
+    checkpoint_steps: Positive = 2000
+    """Steps between two checkpoints."""
+    log_steps: Positive = 10
+    """Steps between two lines of ``metrics.jsonl``."""
+    seed: int = 42
+    """Seed of initialisation, order and split."""
+    device: str = "auto"
+    """``auto`` (a GPU when there is one), ``cpu``, ``cuda``, ``cuda:1``."""
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "paper": {
+        # the rank-1 LoRA project's batch_topk_sae.py, as run there
+        "expansion": 8,
+        "k": 16,
+        "batch": 512,
+        "learning_rate": 5e-4,
+        "warmup_steps": 100,
+        "aux_weight": 1 / 32,
+        "aux_reads": "error",
+        "dead_after": 1_000_000,
+        "decoder": "free",
+        "scale": "none",
+        "epochs": 1,
+    },
+    "ours": {
+        "expansion": 8,
+        "k": 16,
+        "batch": 512,
+        "learning_rate": 3e-3,
+        "warmup_steps": 50,
+        "decay": 0.5,
+        "aux_reads": "input",
+        "dead_after": 200_000,
+        "decoder": "free",
+        "scale": "global",
+        "epochs": 4,
+    },
+}
+"""Named sets of choices; docs/training.md compares them."""
+
+
+class TrainTable(TrainSettings):
+    """``[collections.train]``: training a dictionary. Every key that is not given comes from the preset."""
+
+    preset: Literal["ours", "paper"] = "ours"
+    """``ours``, or ``paper``: the settings of the rank-1 LoRA project. docs/training.md compares them."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_from_preset(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        return PRESETS.get(given.get("preset", "ours"), {}) | given
+
+
+class CollectionTable(Table):
+    """``[[collections]]``: a dictionary over the adapter's activations, with a page for each of its latents."""
+
+    name: str
+    """First part of the latents' ids: ``sae`` gives ``sae/0``, ``sae/1``, …"""
+    kind: Literal["sae"] = "sae"
+    """What it is."""
+    channels: list[str] = ["*"]
+    """Globs over the ids of the adapter's channels that it reads; ``!glob`` takes away. All when absent."""
+    train: TrainTable | None = None
+    """Train it here; or give ``path``."""
+    path: str | None = None
+    """Folder, file or hub id of a trained one."""
+    format: str = "saelens"
+    """Format of ``path``: see docs/dictionaries.md."""
+    revision: str | None = None
+    """Branch, tag or commit of ``path`` on the hub."""
+    architecture: str | None = None
+    """Class or architecture, when the file does not name it."""
+    input_factor: float | None = None
+    """What inputs were multiplied by in training, when the file does not hold it."""
+    normalize_decoder: bool = True
+    """Scale the latents of a dictionary_learning ``AutoEncoder`` so that its decoder rows have norm 1, as that library does."""
+    is_square: bool = False
+    """Accept a dictionary with as many latents as inputs, whose orientation shapes cannot prove."""
+    selection: Literal["topk", "threshold"] = "topk"
+    """How a dictionary saved without the threshold it needs chooses its latents: the k best of each token, or all above
+    ``threshold``."""
+    threshold: float | None = None
+    """The threshold of ``selection = "threshold"``."""
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> "CollectionTable":
+        if (self.train is None) == (self.path is None):
+            raise ValueError(
+                "give either train (to train it here) or path (to load it), for instance train = {}"
+            )
+        return self
+
+
 class PublishTable(Table):
     """``[publish]``: the site."""
 
@@ -185,16 +332,19 @@ class RunConfig(Table):
     extract: ExtractTable = ExtractTable()
     summarize: SummarizeTable = SummarizeTable()
     publish: PublishTable = PublishTable()
+    collections: list[CollectionTable] = []
+    """Dictionaries over the adapter's activations."""
 
     @model_validator(mode="after")
-    def _collection_is_free(self) -> "RunConfig":
-        if (
-            self.collection in ("layer", "doc")
-            or not self.collection.replace("-", "").replace("_", "").isalnum()
-        ):
-            raise ValueError(
-                f"collection = {self.collection!r} cannot be used: take letters, digits, - and _, and neither layer nor doc"
-            )
+    def _names_are_free(self) -> "RunConfig":
+        names = [self.collection, *(c.name for c in self.collections)]
+        for name in names:
+            if name in RESERVED or not name.replace("-", "").replace("_", "").isalnum() or not name.isascii():
+                raise ValueError(
+                    f"collection {name!r} cannot be used: take letters, digits, - and _, and none of {', '.join(RESERVED)}"
+                )
+        if len({name.lower() for name in names}) < len(names):
+            raise ValueError(f"collections need different names; these are {', '.join(names)}")
         return self
 
 
@@ -235,10 +385,17 @@ def _explain(path: Path, error: ValidationError) -> str:
 def _table_at(location: tuple[Any, ...]) -> type[BaseModel]:
     table: type[BaseModel] = RunConfig
     for part in location:
-        annotation = table.model_fields[part].annotation if part in table.model_fields else None
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            table = annotation
+        if part in table.model_fields:
+            table = nested_table(table.model_fields[part].annotation) or table
     return table
+
+
+def nested_table(annotation: Any) -> type[BaseModel] | None:
+    """The table in an annotation such as ``list[CollectionTable]`` or ``TrainTable | None``."""
+    for candidate in (annotation, *get_args(annotation)):
+        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+            return candidate
+    return None
 
 
 def _with_absolute_paths(config: RunConfig, folder: Path) -> RunConfig:
@@ -256,4 +413,7 @@ def _with_absolute_paths(config: RunConfig, folder: Path) -> RunConfig:
     if source.endswith((".jsonl", ".json", ".parquet", ".txt")):
         source = f"./{source}" if not source.startswith((".", "/", "~")) else source
     corpus = config.corpus.model_copy(update={"source": resolve(source)})
-    return config.model_copy(update={"model": model, "corpus": corpus})
+    collections = [
+        c.model_copy(update={"path": resolve(c.path)}) if c.path else c for c in config.collections
+    ]
+    return config.model_copy(update={"model": model, "corpus": corpus, "collections": collections})

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from generator.config import RunConfig
+from generator.config import RunConfig, nested_table
 
 MARKER = "<!-- Everything below is written by `python -m generator.reference`. -->"
 PAGE = Path(__file__).parents[1] / "docs" / "run-file.md"
@@ -16,27 +16,30 @@ PAGE = Path(__file__).parents[1] / "docs" / "run-file.md"
 
 def run_file_reference() -> str:
     """Every option of the run file as Markdown tables: name, type, default, meaning."""
-    parts = []
-    top = {name: field for name, field in RunConfig.model_fields.items() if not _is_table(field)}
-    parts.append(_section("Top level", "Keys that stand before the first table.", top))
-    for name, field in RunConfig.model_fields.items():
-        if _is_table(field):
-            table: type[BaseModel] = field.annotation  # type: ignore[assignment]
-            title, _, rest = (table.__doc__ or "").partition(": ")
-            parts.append(_section(title.strip("`"), rest, table.model_fields, name))
+    parts = ["\n## Top level\n\nKeys that stand before the first table.\n", _options(RunConfig)]
+    for table in _tables(RunConfig):
+        title, _, rest = (table.__doc__ or "").partition(": ")
+        parts.append(f"\n## {title.replace('``', '`')}\n\n{rest[:1].upper()}{rest[1:]}\n")
+        parts.append(_options(table))
     return "\n".join(parts)
 
 
-def _is_table(field: FieldInfo) -> bool:
-    return isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+def _tables(model: type[BaseModel]) -> list[type[BaseModel]]:
+    """All tables inside a table, each followed by its own."""
+    found = []
+    for option in model.model_fields.values():
+        table = nested_table(option.annotation)
+        if table:
+            found += [table, *_tables(table)]
+    return found
 
 
-def _section(title: str, text: str, options: dict[str, FieldInfo], table: str = "") -> str:
-    rows = [f"\n## `{title}`" if table else f"\n## {title}", "", text[:1].upper() + text[1:], ""]
-    rows += ["| key | type | default | meaning |", "|---|---|---|---|"]
-    for name, option in options.items():
-        meaning = " ".join((option.description or "").split()).replace("``", "`").replace("|", "\\|")
-        rows.append(f"| `{name}` | {_type(option.annotation)} | {_default(option)} | {meaning} |")
+def _options(model: type[BaseModel]) -> str:
+    rows = ["| key | type | default | meaning |", "|---|---|---|---|"]
+    for name, option in model.model_fields.items():
+        if not nested_table(option.annotation):
+            meaning = " ".join((option.description or "").split()).replace("``", "`").replace("|", "\\|")
+            rows.append(f"| `{name}` | {_type(option.annotation)} | {_default(option)} | {meaning} |")
     return "\n".join([*rows, ""])
 
 
@@ -60,6 +63,8 @@ def _default(option: FieldInfo) -> str:
         return "required"
     if option.default is None:
         return "–"
+    if option.default == {}:
+        return "`{}`"
     if isinstance(option.default, bool):
         return f"`{str(option.default).lower()}`"
     return f"`{option.default!r}`".replace("'", '"')

@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from generator.config import RunConfig, load_run
+from generator.config import RunConfig, load_run, nested_table
 from generator.errors import FeaturebookError
-from generator.reference import MARKER, PAGE, run_file_reference
+from generator.reference import MARKER, PAGE, _tables, run_file_reference
 
 MINIMAL = '[model]\nbase = "a/b"\nadapter = "./c"\n[corpus]\nsource = "x.jsonl"\n'
 RUNS = Path(__file__).parents[1] / "generator" / "runs"
@@ -32,8 +32,14 @@ def test_paths_are_relative_to_the_run_file_and_hub_ids_are_left_alone(tmp_path:
         (MINIMAL + '[extract]\nbasis = "columns"\n', r"extract.basis.*'columns'"),
         ('[model]\nbase = "x"\n', r"'model.adapter' is missing; 'corpus' is missing"),
         (MINIMAL + 'text = "t"\nmessages = "m"\n', "only one of text, template and messages"),
-        ('collection = "layer"\n' + MINIMAL, "neither layer nor doc"),
+        ('collection = "layer"\n' + MINIMAL, "none of layer, doc"),
         ('collection = "a/b"\n' + MINIMAL, "cannot be used"),
+        (MINIMAL + '[[collections]]\nname = "sae"\n', "either train .* or path"),
+        (MINIMAL + '[[collections]]\nname = "lora"\npath = "x"\n', "different names"),
+        (
+            MINIMAL + '[[collections]]\nname = "sae"\ntrain = {expansoin = 3}\n',
+            r"expansoin'. Did you mean expansion\?",
+        ),
         ("[model\n", "not valid TOML"),
     ],
 )
@@ -56,8 +62,8 @@ def test_every_option_has_a_docstring_and_stands_in_the_docs():
     assert PAGE.read_text(encoding="utf-8").partition(MARKER)[2].strip() == run_file_reference().strip(), (
         "docs/run-file.md is out of date: run `python -m generator.reference`"
     )
-    for table in [RunConfig, *(f.annotation for f in RunConfig.model_fields.values())]:
-        if hasattr(table, "model_fields"):
-            for name, option in table.model_fields.items():
-                nested = hasattr(option.annotation, "model_fields")
-                assert option.description or nested, f"{table.__name__}.{name} has no docstring"
+    for table in [RunConfig, *_tables(RunConfig)]:
+        for name, option in table.model_fields.items():
+            assert option.description or nested_table(option.annotation), (
+                f"{table.__name__}.{name} has no docstring"
+            )
