@@ -10,6 +10,7 @@ figures depend on the machine; the ratios carry.
 """
 
 import argparse
+import ctypes
 import gc
 import time
 from collections.abc import Callable
@@ -193,6 +194,7 @@ class Bench:
             torch.cuda.reset_peak_memory_stats()
             prepared()
             return torch.cuda.max_memory_allocated() - rest
+        ctypes.CDLL(None).malloc_trim(0)  # else freed memory is used again and no peak shows
         Path("/proc/self/clear_refs").write_text("5")  # resets the high-water mark
         rest = _status("VmRSS")
         prepared()
