@@ -102,7 +102,7 @@ class FrozenNorm:
         if d % 2:
             probe[-3:] = torch.tensor([2.0, -1.0, -1.0])  # mean 0, nowhere 0
         x, test = hidden.double(), probe.to(hidden.dtype)
-        bias = norm(torch.zeros_like(test)).double()
+        bias = (norm(test).double() + norm(-test).double()) / 2  # norms are odd but for their bias
         is_centring = torch.allclose(norm(test + 3).double(), norm(test).double(), atol=1e-2)
         epsilon = float(getattr(norm, "variance_epsilon", getattr(norm, "eps", 0.0)) or 0.0)
         gain = (norm(test).double() - bias) / probe.double() * ((probe.double() ** 2).mean() + epsilon).sqrt()
