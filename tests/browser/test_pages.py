@@ -138,12 +138,12 @@ def test_explorer_draws_only_the_rows_in_sight(visit: Visit) -> None:
 
     page.locator(".fb-rows tbody a").first.focus()
     page.keyboard.press("ArrowDown")
-    expect(page.locator(".fb-col-id a:focus")).to_have_attribute("href", re.compile(rf"/lora/1/$"))
+    expect(page.locator(".fb-col-id a:focus")).to_have_attribute("href", re.compile(r"/lora/1/$"))
     page.keyboard.press("End")
     expect(page.locator(".fb-col-id a:focus")).to_have_attribute("href", re.compile(rf"/lora/{n - 1}/$"))
     assert page.locator(".fb-rows tbody tr").count() < 60
     page.keyboard.press("Home")
-    expect(page.locator(".fb-col-id a:focus")).to_have_attribute("href", re.compile(rf"/lora/0/$"))
+    expect(page.locator(".fb-col-id a:focus")).to_have_attribute("href", re.compile(r"/lora/0/$"))
     assert page.locator(".fb-rows a[tabindex='0']").count() == 2, "one row is in the tab order"
 
 
