@@ -78,6 +78,13 @@ class Batches:
             epoch, fill = epoch + 1, 0
 
     def _filled(self, groups: list[int], epoch: int, fill: int, carry: np.ndarray) -> np.ndarray:
-        parts = [self.split.read(group) for group in groups]
-        joined = np.concatenate([carry.reshape(-1, self.split.rows.width), *parts])
-        return joined[np.random.default_rng([self.seed, epoch, fill + 1]).permutation(len(joined))]
+        """Reads groups into one array, behind the rows carried over, and shuffles it."""
+        n_rows = len(carry) + int(self.facts.n_per_group[groups].sum())
+        buffer = np.empty((n_rows, self.split.rows.width), np.float32)
+        buffer[: len(carry)] = carry.reshape(-1, self.split.rows.width)
+        row = len(carry)
+        for group in groups:
+            values = self.split.read(group)
+            buffer[row : row + len(values)] = values
+            row += len(values)
+        return buffer[np.random.default_rng([self.seed, epoch, fill + 1]).permutation(n_rows)]
