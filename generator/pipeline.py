@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ from generator.blocks import Activations, Block, Channel, Corpus, Directions, bl
 from generator.config import RunConfig
 from generator.errors import FeaturebookError, nearest
 from generator.progress import Progress, console, show
-from generator.summaries import Summary
+from generator.summaries import Summary, join
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,10 +55,12 @@ class Stage:
     """What else its output depends on: its slice of the run file, contents of files."""
     run: Callable[[RunConfig, Folders, Artifact, Progress], dict[str, Any]]
     """Does the work and returns facts for the manifest."""
-    total: Callable[[Folders], int | None]
+    total: Callable[[RunConfig, Folders], int | None]
     """Units of work, for the progress bar, when known."""
     unit: str = "tokens"
     """What is counted."""
+    is_wanted: Callable[[RunConfig], bool] = lambda config: True
+    """Whether a run has the stage at all."""
     is_whole: Callable[[Folders, dict[str, Any]], bool] = lambda folders, manifest: True
     """Whether nothing of a finished output was deleted since; gets the manifest."""
 
@@ -83,12 +85,13 @@ def build(
     Raises:
         FeaturebookError: an unknown stage, an input that is not there, or anything a stage reports.
     """
-    names = [stage.name for stage in STAGES]
+    stages = stages_of(config)
+    names = [stage.name for stage in stages]
     for name in only:
         if name not in names:
             raise FeaturebookError(f"There is no stage {name!r}. {nearest(name, names)}")
     stale: set[str] = set()
-    for stage in STAGES:
+    for stage in stages:
         if only and stage.name not in only:
             continue
         reason = _reason(stage, config, folders, stale, force)
@@ -107,7 +110,7 @@ def _run(stage: Stage, config: RunConfig, folders: Folders, reason: str) -> None
         artifact.clear()
     artifact.begin()
     began = time.monotonic()
-    with show(stage.name, stage.total(folders), stage.unit) as progress:
+    with show(stage.name, stage.total(config, folders), stage.unit) as progress:
         facts = stage.run(config, folders, artifact, progress)
     artifact.finish(stage=stage.name, **facts)
     console.print(f"{stage.name}: {_sentence(facts)} in {time.monotonic() - began:.1f} s", markup=False)
@@ -116,7 +119,7 @@ def _run(stage: Stage, config: RunConfig, folders: Folders, reason: str) -> None
 def status(config: RunConfig, folders: Folders) -> list[tuple[str, str, str]]:
     """The state of every stage: (name, "done" or why it would run, its facts)."""
     rows, stale = [], set[str]()
-    for stage in STAGES:
+    for stage in stages_of(config):
         reason = _reason(stage, config, folders, stale, force=False)
         if reason is not None:
             stale.add(stage.name)
@@ -133,7 +136,7 @@ def stage_key(stage: Stage, config: RunConfig, folders: Folders) -> str:
         FeaturebookError: an input of the stage was never built.
     """
     inputs = []
-    for needed in map(stage_named, stage.needs):
+    for needed in [needed for needed in stages_of(config) if needed.name in stage.needs]:
         inputs.append(_manifest_key(needed, folders))
         if inputs[-1] is None:
             folder = folders.build / needed.folder
@@ -147,6 +150,11 @@ def stage_key(stage: Stage, config: RunConfig, folders: Folders) -> str:
 def _manifest_key(stage: Stage, folders: Folders) -> str | None:
     """The key of what lies on disk, finished; None when nothing does."""
     return (Artifact(folders.build / stage.folder, "").manifest() or {}).get("key")
+
+
+def stages_of(config: RunConfig) -> list[Stage]:
+    """The stages that a run has."""
+    return [stage for stage in STAGES if stage.is_wanted(config)]
 
 
 def stage_named(name: str) -> Stage:
@@ -199,7 +207,7 @@ def _build_corpus(config: RunConfig, folders: Folders, out: Artifact, progress: 
     return {"n_documents": corpus.n_docs, "n_tokens": corpus.n_tokens}
 
 
-def _unknown(folders: Folders) -> None:
+def _unknown(config: RunConfig, folders: Folders) -> None:
     return None
 
 
@@ -208,7 +216,7 @@ def load_corpus(folders: Folders) -> Corpus:
     return Corpus.load(folders.build / "corpus" / "corpus.h5")
 
 
-def _corpus_tokens(folders: Folders) -> int | None:
+def _corpus_tokens(config: RunConfig, folders: Folders) -> int | None:
     manifest = Artifact(folders.build / "corpus", "").manifest() or {}
     return manifest.get("n_tokens")
 
@@ -370,6 +378,84 @@ def _chunk_states(
             progress.advance(chunk.stop - chunk.start)
 
 
+# --- collections -----------------------------------------------------------------------------------------------
+
+LATENT_VALUES = 2**24
+"""Values of latents that are made dense at once: 64 MB of float32."""
+
+
+def _has_collections(config: RunConfig) -> bool:
+    return bool(config.collections)
+
+
+def _is_training(config: RunConfig) -> bool:
+    return any(c.train is not None for c in config.collections)
+
+
+def _train_depends_on(config: RunConfig, folders: Folders) -> Any:
+    return [c.model_dump(exclude={"path"}) for c in config.collections if c.train is not None]
+
+
+def _train(config: RunConfig, folders: Folders, out: Artifact, progress: Progress) -> dict[str, Any]:
+    from generator.measure.collections import train_collection
+
+    corpus, activations, chunks = _stored_activations(config, folders)
+    facts: dict[str, Any] = {}
+    for table in config.collections:
+        if table.train is not None:
+            facts |= train_collection(
+                table, activations, corpus, chunks, out.folder / table.name, progress, out.key
+            )
+    return facts
+
+
+def _collect_depends_on(config: RunConfig, folders: Folders) -> Any:
+    return [
+        config.summarize.model_dump(),
+        config.seed,
+        config.extract.chunk_tokens,
+        [[c.model_dump(exclude={"path"}), path_key(c.path) if c.path else None] for c in config.collections],
+    ]
+
+
+def _collect(config: RunConfig, folders: Folders, out: Artifact, progress: Progress) -> dict[str, Any]:
+    from generator.measure.collections import open_stream
+    from generator.summarize import Accumulator, finish
+
+    corpus, activations, chunks = _stored_activations(config, folders)
+    facts: dict[str, Any] = {}
+    for table in config.collections:
+        stream = open_stream(
+            table, config, activations, corpus, chunks, folders.build / "dictionaries" / table.name
+        )
+        block_tokens = max(1, min(BLOCK_TOKENS, LATENT_VALUES // len(stream.channels)))
+        total = Accumulator(stream.channels, corpus, config.summarize, config.seed)
+        for chunk in chunks:
+            state = Accumulator(stream.channels, corpus, config.summarize, config.seed)
+            for block in stream.blocks(activations.blocks(corpus, chunk, block_tokens)):
+                state.add(block)
+                progress.advance(len(block.values))
+            total.merge(state)
+        summary = finish(total, stream.directions, {"collections": {table.name: stream.facts}})
+        replace(summary, loadings=[stream.loadings]).save(out.folder / f"{table.name}.h5")
+        facts[f"n_latents_{table.name}"] = len(stream.channels)
+    return facts
+
+
+def _stored_activations(config: RunConfig, folders: Folders) -> tuple[Corpus, Activations, list[slice]]:
+    if not config.extract.keep_activations:
+        raise FeaturebookError(
+            "Dictionaries are trained and collected from stored activations. Set keep_activations = true in [extract]."
+        )
+    corpus = load_corpus(folders)
+    return corpus, Activations(folders.build / "activations"), corpus.chunks(config.extract.chunk_tokens)
+
+
+def _collected_tokens(config: RunConfig, folders: Folders) -> int | None:
+    tokens = _corpus_tokens(config, folders)
+    return tokens and tokens * len(config.collections)
+
+
 # --- publish ---------------------------------------------------------------------------------------------------
 
 
@@ -380,10 +466,12 @@ def _publish_depends_on(config: RunConfig, folders: Folders) -> Any:
 def _publish(config: RunConfig, folders: Folders, out: Artifact, progress: Progress) -> dict[str, Any]:
     from generator.publish import publish
 
+    paths = [folders.build / "summary" / "summary.h5"]
+    paths += [folders.build / "latents" / f"{c.name}.h5" for c in config.collections]
     return publish(
         config,
         load_corpus(folders),
-        Summary.load(folders.build / "summary" / "summary.h5"),
+        join([Summary.load(path) for path in paths]),
         Writer(folders.build / "shards"),
         Writer(folders.docs),
         folders.docs / "notes",
@@ -399,7 +487,13 @@ def _has_pages(folders: Folders, manifest: dict[str, Any]) -> bool:
 
 STAGES = (
     Stage("corpus", "corpus", 1, (), _corpus_depends_on, _build_corpus, _unknown, "documents"),
-    Stage("extract", "activations", 1, ("corpus",), _extract_depends_on, _extract, _corpus_tokens, is_whole=_has_all_chunks),
+    Stage("extract", "activations", 1, ("corpus",), _extract_depends_on, _extract, _corpus_tokens,
+          is_whole=_has_all_chunks),
+    Stage("train", "dictionaries", 1, ("corpus", "extract"), _train_depends_on, _train, _unknown,
+          is_wanted=_is_training),
     Stage("summarize", "summary", 1, ("corpus", "extract"), _summarize_depends_on, _summarize, _corpus_tokens),
-    Stage("publish", "publish", 1, ("corpus", "summarize"), _publish_depends_on, _publish, _unknown, "pages", _has_pages),
+    Stage("collect", "latents", 1, ("corpus", "extract", "train"), _collect_depends_on, _collect, _collected_tokens,
+          is_wanted=_has_collections),
+    Stage("publish", "publish", 1, ("corpus", "summarize", "collect"), _publish_depends_on, _publish, _unknown,
+          "pages", is_whole=_has_pages),
 )  # fmt: skip
