@@ -6,6 +6,7 @@ publishing depend on neither it nor a model. ``python -m tests.toy OUTDIR`` writ
 """
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from generator.blocks import Channel, Corpus
 from generator.config import CorpusTable, ModelTable, PublishTable, RunConfig
 from generator.progress import Silent
 from generator.publish import publish
-from generator.summaries import CosineMatrix, Profile, Ragged, Summary
+from generator.summaries import CosineMatrix, Loadings, Profile, Ragged, Summary, join
 
 K, CONTEXT, SHOWN_TOKENS = 5, 6, 6
 BANDS = [0.5, 0.9, 0.99]
@@ -194,10 +195,12 @@ def toy_summary(
     measured = np.flatnonzero(corpus.is_measured)
     rows = [measured[np.isfinite(values[measured, c])] for c in range(len(channels))]
     columns = [values[r, c].astype(np.float64) for c, r in enumerate(rows)]
-    groups = ["top", "bottom", *(f"band:{name}" for _, name, _, _ in _band_edges()), "random"]
+    sides = (1, -1) if any(channel.is_signed for channel in channels) else (1,)
+    edges = [edge for edge in _band_edges() if edge[0] in sides]
+    groups = ["top", "bottom"][: len(sides)] + [f"band:{name}" for _, name, _, _ in edges] + ["random"]
     examples, example_values = _examples(corpus, values, rows, groups, k, context)
     firsts, steps, histogram = _histograms(columns)
-    bands = np.array([[_band(column, *edge) for edge in _band_edges()] for column in columns])
+    bands = np.array([[_band(column, *edge) for edge in edges] for column in columns])
     top, bottom = (_token_means(corpus, rows, columns, sign) for sign in (1, -1))
     return Summary(
         channels=channels,
@@ -430,10 +433,92 @@ def toy_config(**publish_options: object) -> RunConfig:
     )
 
 
+N_LATENTS, DEAD_LATENTS = 24, (5, 11, 23)
+LATENT_BIAS = 4.0
+
+
+def toy_latents() -> list[Channel]:
+    """A dictionary over the toy's directions: latents without layer or module, which are never negative."""
+    return [
+        Channel(
+            id=f"sae/{latent}",
+            collection="sae",
+            kind="sae",
+            rank_index=latent,
+            rank=N_LATENTS,
+            is_signed=False,
+            reference_rms=0.25 + latent / 64,
+        )
+        for latent in range(N_LATENTS)
+    ]
+
+
+def toy_loadings(channels: list[Channel], seed: int = 5) -> Loadings:
+    """Encoder and decoder weights, most of them small; the last direction is not read."""
+    random = np.random.default_rng(seed)
+    inputs = [channel.id for channel in channels[:-1]]
+    read = random.standard_normal((N_LATENTS, len(inputs))) ** 3
+    write = read / np.linalg.norm(read, axis=1, keepdims=True) + 0.05 * random.standard_normal(read.shape)
+    return Loadings(
+        np.arange(N_LATENTS),
+        inputs,
+        np.round(read, 3).astype(np.float32),
+        np.round(write, 3).astype(np.float32),
+    )
+
+
+def toy_dictionary(corpus: Corpus, channels: list[Channel], values: np.ndarray) -> Summary:
+    """The summary of the dictionary alone; what it says of itself are made-up numbers in the form of a real one."""
+    loadings, latents = toy_loadings(channels), toy_latents()
+    finite = np.nan_to_num(values[:, : len(loadings.inputs)], posinf=0.0)
+    active = np.maximum(finite @ loadings.read.T - LATENT_BIAS, 0)
+    active[:, list(DEAD_LATENTS)] = 0
+    summary = toy_summary(corpus, latents, (np.round(active * 64) / 64).astype(np.float32))
+    return replace(
+        summary,
+        facts={"collections": {"sae": _dictionary_facts(loadings)}},
+        notes=["The threshold of “sae” was estimated."],
+        loadings=[loadings],
+    )
+
+
+def _dictionary_facts(loadings: Loadings) -> dict[str, object]:
+    steps = np.arange(1, 9) * 50
+    return {
+        "kind": "sae",
+        "reads": "lora",
+        "format": "saelens",
+        "architecture": "jumprelu",
+        "n_latents": N_LATENTS,
+        "n_inputs": len(loadings.inputs),
+        "threshold": 0.125,
+        "dead": len(DEAD_LATENTS),
+        "settings": {"k": 4, "lr": 5e-4, "name": "<b>bold</b> {{ x }}"},
+        "notes": ["The threshold was estimated, <i>not</i> learned."],
+        "curves": {
+            "step": steps.tolist(),
+            "tokens": (steps * 512).tolist(),
+            "fvu": (0.1 + 0.9 / np.arange(1, 9)).tolist(),
+            "l0": (4 + 1 / np.arange(1, 9)).tolist(),
+            "dead_share": np.linspace(0.5, 0.125, 8).tolist(),
+            "loss": [None, *(3 / np.arange(2, 9)).tolist()],
+        },
+        "held_out": {
+            "n_tokens": 100,
+            "fvu": 0.2125,
+            "l0": 4.25,
+            "l0_counts": [0, 2, 10, 30, 40, 15, 3],
+            "dead_share": 0.125,
+            "explained_variance": [*np.linspace(0.95, -0.1, len(loadings.inputs) - 1).tolist(), float("nan")],
+        },
+    }
+
+
 def toy_run() -> tuple[Corpus, Summary]:
-    """The corpus and the summary."""
+    """The corpus, and the joined summary of the directions and of the dictionary over them."""
     corpus, channels = toy_corpus(), toy_channels()
-    return corpus, toy_summary(corpus, channels, toy_values(corpus, channels))
+    values = toy_values(corpus, channels)
+    return corpus, join([toy_summary(corpus, channels, values), toy_dictionary(corpus, channels, values)])
 
 
 def write_toy(folder: Path) -> None:

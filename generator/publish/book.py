@@ -13,7 +13,7 @@ from generator.config import RunConfig
 from generator.errors import FeaturebookError, nearest
 from generator.publish.tokens import StringTable, TokenTexts
 from generator.publish.visible import plain
-from generator.summaries import Summary
+from generator.summaries import Loadings, Summary
 
 SCHEMA = 1
 """Version of every shard. A reader that meets another one refuses it."""
@@ -63,6 +63,36 @@ class Book:
             if self.summary.channels[index].layer >= 0:
                 layers.setdefault(self.summary.channels[index].layer, []).append(index)
         return dict(sorted(layers.items()))
+
+    @cached_property
+    def collections(self) -> dict[str, list[int]]:
+        """Collections that have a published channel, in the order of the channel table, and those channels."""
+        collections: dict[str, list[int]] = {c.collection: [] for c in self.summary.channels}
+        for index in self.published:
+            collections[self.summary.channels[index].collection].append(index)
+        return {name: indices for name, indices in collections.items() if indices}
+
+    @cached_property
+    def index_of(self) -> dict[str, int]:
+        """Id -> index into the channel table."""
+        return {channel.id: index for index, channel in enumerate(self.summary.channels)}
+
+    @cached_property
+    def loadings_of(self) -> dict[int, tuple[Loadings, int]]:
+        """Latent -> the dictionary that it belongs to and its row there."""
+        return {
+            index: (loadings, row)
+            for loadings in self.summary.loadings
+            for row, index in enumerate(loadings.channels.tolist())
+        }
+
+    def is_latent(self, index: int) -> bool:
+        """Whether a channel belongs to a dictionary; the directions of an adapter do not."""
+        return self.summary.channels[index].kind != "lora"
+
+    def is_dead(self, index: int) -> bool:
+        """Whether a latent was active at no measured token."""
+        return self.is_latent(index) and not self.statistics["share_active"][index]
 
     @cached_property
     def documents(self) -> dict[int, slice]:

@@ -90,6 +90,21 @@ def strongest_here(book: Book, doc: int) -> tuple[list[int], list[float]]:
     return unique[order].tolist(), largest[order].tolist()
 
 
+def strongest_in_turn(book: Book, doc: int) -> list[int]:
+    """The published channels of ``strongest_here``, one of each collection at a time.
+
+    Collections are not compared: a latent that is mostly silent has a small RMS, hence large ratios.
+    """
+    places: dict[str, int] = {}  # collection -> how many of its channels came before
+    turns = []
+    for index in strongest_here(book, doc)[0]:
+        if index in book.published_set:
+            name = book.summary.channels[index].collection
+            places[name] = places.get(name, -1) + 1
+            turns.append((places[name], list(book.collections).index(name), index))
+    return [index for *_, index in sorted(turns)]
+
+
 def _strongest(
     channel: Int[np.ndarray, "token k"],
     value: Float[np.ndarray, "token k"],

@@ -29,9 +29,10 @@ def explorer_shard(book: Book) -> dict[str, Any]:
         "layer": [c.layer if c.layer >= 0 else None for c in channels],
         "module": [c.module for c in channels],
         "rank_index": [c.rank_index for c in channels],
+        "is_dead": [int(book.is_dead(index)) for index in book.published],
         "density": [significant(book.statistics["share_active"][index]) for index in book.published],
         "max_write": [significant(book.max_write(index)) for index in book.published],
-        "top_tokens": [token_texts(book, book.summary.top_tokens, index) for index in book.published],
+        "top_tokens": [top_tokens(book, index) for index in book.published],
         "bottom_tokens": [
             token_texts(book, book.summary.bottom_tokens, index) if channel.is_signed else []
             for index, channel in zip(book.published, channels)
@@ -43,6 +44,11 @@ def explorer_shard(book: Book) -> dict[str, Any]:
     for name in NUMBERS:
         columns[name] = [significant(book.statistics[name][index]) for index in book.published]
     return {"schema": SCHEMA, "id": "explorer", "n_channels": len(channels), "columns": columns}
+
+
+def top_tokens(book: Book, index: int, n: int = TOKENS_SHOWN) -> list[str]:
+    """The first few top tokens of a channel; none of a dead latent, for which all tokens are alike."""
+    return [] if book.is_dead(index) else token_texts(book, book.summary.top_tokens, index, n)
 
 
 def token_texts(book: Book, ragged: Ragged, index: int, n: int = TOKENS_SHOWN) -> list[str]:

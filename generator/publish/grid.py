@@ -24,7 +24,7 @@ def module_grid(book: Book) -> dict[str, Any]:
     if is_folded:
         slots = _folded(book, slots)
     modules = list(dict.fromkeys(module for _, module, _ in slots))
-    columns = sorted(slots, key=lambda column: (_place(modules, column[1]), column[0], column[2]))
+    columns = sorted(slots, key=lambda column: (place_of_module(modules, column[1]), column[0], column[2]))
     cells = [[slots[column].get(layer) for column in columns] for layer in book.layers]
 
     def each(value: Any) -> list[list[Any]]:
@@ -48,6 +48,8 @@ def _slots(book: Book) -> dict[Column, dict[int, int]]:
     for layer in book.layers:
         for collection, module, indices in modules_of(book, layer):
             for index in indices:
+                if book.is_latent(index):
+                    continue
                 column = (collection, module, book.summary.channels[index].rank_index)
                 slots.setdefault(column, {})[layer] = index
     return slots
@@ -64,7 +66,8 @@ def _folded(book: Book, slots: dict[Column, dict[int, int]]) -> dict[Column, dic
     return folded
 
 
-def _place(modules: list[str], module: str) -> int:
+def place_of_module(modules: list[str], module: str) -> int:
+    """Where a module stands among the columns: the usual names in their order, then all others."""
     last = module.rsplit(".", 1)[-1]
     return MODULE_ORDER.index(last) if last in MODULE_ORDER else len(MODULE_ORDER) + modules.index(module)
 

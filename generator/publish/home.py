@@ -57,12 +57,15 @@ def site_facts(book: Book) -> dict[str, Any]:
 
 
 def _collections(book: Book) -> list[dict[str, Any]]:
-    found: dict[tuple[str, str], int] = {}
-    for index in book.published:
-        channel = book.summary.channels[index]
-        key = (channel.collection, channel.kind)
-        found[key] = found.get(key, 0) + 1
-    return [{"name": name, "kind": kind, "n_channels": n} for (name, kind), n in found.items()]
+    return [
+        {
+            "name": name,
+            "kind": book.summary.channels[indices[0]].kind,
+            "n_channels": len(indices),
+            "n_dead": sum(map(book.is_dead, indices)),
+        }
+        for name, indices in book.collections.items()
+    ]
 
 
 def model_facts(book: Book) -> dict[str, Any]:
@@ -70,7 +73,7 @@ def model_facts(book: Book) -> dict[str, Any]:
     return {
         "base": without_paths(book.config.model.base),
         "adapter": without_paths(book.config.model.adapter),
-        "facts": without_paths(book.summary.facts),
+        "facts": without_paths({k: v for k, v in book.summary.facts.items() if k != "collections"}),
     }
 
 
@@ -123,7 +126,7 @@ def _version(package: str) -> str | None:
 
 
 def picked(book: Book, progress: Progress) -> list[int]:
-    """The channels shown as cards: those that the run file names, else the most skewed."""
+    """The channels shown as cards: those that the run file names, else the most skewed of each collection in turn."""
     by_id = {book.summary.channels[index].id: index for index in book.published}
     if book.config.publish.picked:
         for name in book.config.publish.picked:
@@ -131,7 +134,11 @@ def picked(book: Book, progress: Progress) -> list[int]:
                 progress.note(f"publish.picked: {name!r} has no page. {nearest(name, by_id)}")
         return [by_id[name] for name in book.config.publish.picked if name in by_id]
     skewness = book.statistics["skewness"]
-    return sorted(book.published, key=lambda i: (-abs(skewness[i] or 0.0), book.place[i]))[:CARDS]
+    turns = []
+    for turn, indices in enumerate(book.collections.values()):
+        ordered = sorted(indices, key=lambda i: (-abs(skewness[i] or 0.0), book.place[i]))
+        turns += [(place, turn, index) for place, index in enumerate(ordered[:CARDS])]
+    return [index for *_, index in sorted(turns)[:CARDS]]
 
 
 def _card(book: Book, index: int, strings: StringTable) -> dict[str, Any]:
@@ -156,6 +163,7 @@ def _card(book: Book, index: int, strings: StringTable) -> dict[str, Any]:
         "module": channel.module,
         "rank_index": channel.rank_index,
         "rank": channel.rank,
+        "is_signed": channel.is_signed,
         "scale": record.scale,
         "max_abs": book.largest(index),
         "top_tokens": token_texts(book, book.summary.top_tokens, index),

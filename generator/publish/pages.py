@@ -10,8 +10,10 @@ from typing import Any
 
 from generator.publish.addresses import page_url, shard_path
 from generator.publish.book import Book
-from generator.publish.documents import doc_id, strongest_here
-from generator.publish.explorer import token_texts
+from generator.publish.collection import collection_id, head_of
+from generator.publish.documents import doc_id, strongest_in_turn
+from generator.publish.explorer import token_texts, top_tokens
+from generator.publish.home import site_facts
 from generator.publish.layers import CHANNELS_PER_MODULE, layer_id, modules_of
 from generator.publish.numbers import count, percent, three_digits
 from generator.publish.records import basis_sentence, link_to, stats_of
@@ -61,18 +63,26 @@ def _page(template: str, title: str, description: str, shard: str | None, **more
 def channel_title(identifier: str) -> str:
     """The readable name of a channel: ``lora/L12/gate_proj/r3`` becomes ``L12 gate_proj r3 — lora``."""
     collection, *rest = identifier.split("/")
-    return f"{' '.join(rest)} — {collection}" if rest else collection
+    return f"{channel_name(identifier)} — {collection}" if rest else collection
+
+
+def channel_name(identifier: str) -> str:
+    """The name of a channel inside its collection: ``L12 gate_proj r3``, and ``Latent 1234`` of a dictionary."""
+    rest = " ".join(identifier.split("/")[1:])
+    return f"Latent {rest}" if rest.isascii() and rest.isdecimal() else rest
 
 
 def channel_page(book: Book, index: int) -> bytes:
     """The page of a channel, without a note."""
     channel = book.summary.channels[index]
-    top = token_texts(book, book.summary.top_tokens, index)
+    top = top_tokens(book, index)
     bottom = token_texts(book, book.summary.bottom_tokens, index) if channel.is_signed else []
     stats = shown_stats(book, index)
     shown = {
         "id": channel.id,
+        "name": plain(channel_name(channel.id)),
         "collection": channel.collection,
+        "collection_page": link_to(channel.collection),
         "kind": channel.kind,
         "layer": channel.layer if channel.layer >= 0 else None,
         "module": channel.module,
@@ -81,6 +91,7 @@ def channel_page(book: Book, index: int) -> bytes:
         "basis": channel.basis,
         "basis_note": basis_sentence(channel),
         "is_signed": channel.is_signed,
+        "is_dead": book.is_dead(index),
         "layer_page": link_to(layer_id(channel.layer)) if channel.layer >= 0 else None,
         "previous": link_to(book.neighbour_in_order(index, -1)),
         "next": link_to(book.neighbour_in_order(index, 1)),
@@ -88,7 +99,11 @@ def channel_page(book: Book, index: int) -> bytes:
         "bottom_tokens": [visible(token) for token in bottom],
         "stats": stats,
     }
-    description = channel_description(stats, top, bottom)
+    description = (
+        f"A dead latent: it was active at none of {stats['n_tokens']} tokens."
+        if book.is_dead(index)
+        else channel_description(stats, top, bottom)
+    )
     return _page("channel.html", channel_title(channel.id), description, channel.id, channel=shown)
 
 
@@ -113,6 +128,20 @@ def channel_description(stats: dict[str, str], top: list[str], bottom: list[str]
         f"Range {stats['min']} to {stats['max']}, active at {stats['density']} of {stats['n_tokens']} tokens."
     )
     return " ".join(parts)
+
+
+def collection_page(book: Book, name: str) -> bytes:
+    """The page of a collection, without a note."""
+    head = head_of(book, name)
+    facts = {row["name"]: row["value"] for row in head["rows"]}
+    description = f"{head['n_channels']} {head['noun']}: " + ", ".join(
+        f"{label} {facts[label]}"
+        for label in ("rank", "modules", "L0", "dead", "held-out FVU")
+        if label in facts
+    )
+    return _page(
+        "collection.html", f"Collection {name}", f"{description}.", collection_id(name), collection=head
+    )
 
 
 def layer_page(book: Book, layer: int) -> bytes:
@@ -153,7 +182,7 @@ def document_page(book: Book, doc: int) -> bytes:
         "previous": link_to(doc_id(documents[place - 1])) if place else None,
         "next": link_to(doc_id(documents[place + 1])) if place + 1 < len(documents) else None,
     }
-    description = f"{count(entry['n_tokens'])} tokens with the strongest directions at each."
+    description = f"{count(entry['n_tokens'])} tokens with the strongest {_members(book)} at each."
     return _page(
         "document.html", f"Document {doc}: {entry['name']}", description, doc_id(doc), document=shown
     )
@@ -162,7 +191,6 @@ def document_page(book: Book, doc: int) -> bytes:
 def document_entry(book: Book, doc: int) -> dict[str, Any]:
     """A document in a list: name, kind, length, its strongest published channels."""
     tokens = book.corpus.tokens_of(doc)
-    order, _ = strongest_here(book, doc)
     kind = book.corpus.doc_metadata[doc].get("kind")
     return {
         "id": doc_id(doc),
@@ -170,15 +198,26 @@ def document_entry(book: Book, doc: int) -> dict[str, Any]:
         "name": book.doc_names[doc],
         "kind": plain(kind) if isinstance(kind, str) else "",
         "n_tokens": tokens.stop - tokens.start,
-        "strongest": [link_to(book.summary.channels[i].id) for i in order if i in book.published_set][:5],
+        "strongest": [link_to(book.summary.channels[i].id) for i in strongest_in_turn(book, doc)[:5]],
     }
+
+
+def _members(book: Book) -> str:
+    """What the collections hold: ``directions``, ``latents`` or both."""
+    nouns = {
+        "latents" if book.is_latent(indices[0]) else "directions" for indices in book.collections.values()
+    }
+    return " and ".join(sorted(nouns))
 
 
 def explorer_page(book: Book) -> bytes:
     """The table of all channels."""
-    description = (
-        f"All {count(len(book.published))} directions: sort and filter by layer, module, density and range."
-    )
+    sizes = {
+        noun: sum(book.is_latent(index) == (noun == "latents") for index in book.published)
+        for noun in ("directions", "latents")
+    }
+    named = " and ".join(f"{count(n)} {noun}" for noun, n in sizes.items() if n)
+    description = f"All {named}: sort and filter by layer, module, density and range."
     return _page("explorer.html", "Explorer", description, "explorer")
 
 
@@ -197,19 +236,24 @@ def layers_page(book: Book) -> bytes:
         }
         for layer, indices in book.layers.items()
     ]
-    outside = [i for i in book.published if book.summary.channels[i].layer < 0][:200]
+    outside = [i for i in book.published if book.summary.channels[i].layer < 0 and not book.is_latent(i)]
     return _page(
         "layers.html",
         "Layers",
         f"{len(layers)} layers with published directions.",
         None,
         layers=layers,
-        outside=_channel_links(book, outside),
+        outside=_channel_links(book, outside[:200]),
+        collections=[
+            {**head, "path": page_url(head["name"])}
+            for head in site_facts(book)["collections"]
+            if head["kind"] != "lora"
+        ],
     )
 
 
 def documents_page(book: Book) -> bytes:
     """The index of documents."""
     documents = [document_entry(book, doc) for doc in book.documents]
-    description = f"{count(len(documents))} of {count(book.corpus.n_docs)} documents, each with its strongest directions."
+    description = f"{count(len(documents))} of {count(book.corpus.n_docs)} documents, each with its strongest {_members(book)}."
     return _page("documents.html", "Documents", description, None, documents=documents)

@@ -10,6 +10,7 @@ from typing import Any
 
 from generator.errors import FeaturebookError, nearest
 from generator.publish.book import finite_list
+from generator.publish.dictionaries import density, latents, loadings
 from generator.publish.records import FeatureRecord
 from generator.summaries import Ragged
 
@@ -24,9 +25,14 @@ def bottom_tokens(record: FeatureRecord) -> list[dict[str, Any]] | None:
     return _tokens(record, record.book.summary.bottom_tokens) if record.channel.is_signed else None
 
 
-def write(record: FeatureRecord) -> dict[str, Any]:
-    """How much the direction adds to the output of its module: scaling · |activation| · ‖write vector‖."""
+def write(record: FeatureRecord) -> dict[str, Any] | None:
+    """How much the direction adds to the output of its module: scaling · |activation| · ‖write vector‖.
+
+    A latent of a dictionary over channels adds to no module's output: ``loadings`` says what it writes.
+    """
     channel, book = record.channel, record.book
+    if record.index in book.loadings_of:
+        return None
     largest = book.max_write(record.index)
     if largest is None:
         return {"undefined": "The vector that this direction writes is zero or not known."}
@@ -70,7 +76,10 @@ def profiles(record: FeatureRecord) -> dict[str, Any] | None:
 PANELS: list[tuple[str, Callable[[FeatureRecord], Any]]] = [
     ("top_tokens", top_tokens),
     ("bottom_tokens", bottom_tokens),
+    ("loadings", loadings),
     ("write", write),
+    ("latents", latents),
+    ("density", density),
     ("neighbours", neighbours),
     ("profiles", profiles),
 ]

@@ -157,20 +157,37 @@ def groups_of(book: Book, index: int) -> list[dict[str, Any]]:
     n, is_signed = stats["n_tokens"], book.summary.channels[index].is_signed
     bands = {name: finite_list(column[index]) for name, column in book.summary.bands.items()}
     band_names = [group for group in book.summary.groups if group.startswith("band:")]
+    n_side = {
+        sign: round((stats[name] or 0.0) * n)
+        for sign, name in (("+", "share_positive"), ("-", "share_negative"))
+    }
+    drawn_from = n if is_signed else round((stats["share_active"] or 0.0) * n)
     named = {
-        "top": (round((stats["share_positive"] or 0.0) * n), 0.0, stats["max"]),
-        "bottom": (round((stats["share_negative"] or 0.0) * n), stats["min"], 0.0),
-        "random": (n, stats["min"], stats["max"]),
+        "top": (n_side["+"], 0.0, stats["max"]),
+        "bottom": (n_side["-"], stats["min"], 0.0),
+        "random": (drawn_from, stats["min"] if is_signed else 0.0, stats["max"]),
         **dict(zip(band_names, zip(bands["count"], bands["low"], bands["high"]))),
     }
     shown = [g for g in book.summary.groups if is_signed or not g.startswith(("bottom", "band:-"))]
-    return [_group(group, *named[group], n_tokens=n) for group in shown]
+    return [
+        _group(group, *named[group], n_tokens=n, n_side=n_side.get(group.removeprefix("band:")[0]))
+        for group in shown
+    ]
 
 
-def _group(group: str, count: int, low: float | None, high: float | None, *, n_tokens: int) -> dict[str, Any]:
-    """A group that stands for no token has no range."""
+def _group(
+    group: str, count: int, low: float | None, high: float | None, *, n_tokens: int, n_side: int | None
+) -> dict[str, Any]:
+    """A group that stands for no token has no range; only bands are part of a side."""
     ends = {"low": low, "high": high} if count else {"low": None, "high": None}
-    return {"group": group, "count": count, "share": _share(count, n_tokens), **ends}
+    of_side = None if n_side is None else _share(count, n_side)
+    return {
+        "group": group,
+        "count": count,
+        "share": _share(count, n_tokens),
+        "share_of_side": of_side,
+        **ends,
+    }
 
 
 def _share(part: int, whole: int) -> float | None:

@@ -16,6 +16,7 @@ from generator.progress import Progress
 from generator.publish import pages
 from generator.publish.addresses import check_distinct, page_path, shard_path
 from generator.publish.book import Book, open_book
+from generator.publish.collection import collection_id, collection_shard, points_id, points_shard
 from generator.publish.documents import doc_id, document_shard
 from generator.publish.explorer import explorer_shard
 from generator.publish.home import home_shard, site_facts
@@ -37,6 +38,13 @@ class Entry:
     id: str
     shard: Callable[[], dict[str, Any]] | None
     page: Callable[[], bytes] | None
+    shard_name: str = ""
+    """The id of the shard where it differs: a collection's page stands above those of its channels."""
+
+    @property
+    def shard_id(self) -> str:
+        """The id of the shard."""
+        return self.shard_name or self.id
 
 
 def publish(
@@ -69,14 +77,15 @@ def publish(
     book = open_book(config, corpus, summary)
     selected_panels(config.publish.panels)
     entries = list(_entries(book, progress))
+    check_distinct(entry.shard_id for entry in entries)
     check_distinct(entry.id for entry in entries)
     notes = read_notes(notes_folder, _may_have_note(book, entries), progress)
-    shards_before = _begin(shards, MANIFEST, [shard_path(e.id) for e in entries if e.shard])
+    shards_before = _begin(shards, MANIFEST, [shard_path(e.shard_id) for e in entries if e.shard])
     pages_before = _begin(docs, f"atlas/{MANIFEST}", [page_path(e.id) for e in entries if e.page])
     sizes = {"shard_bytes": 0, "page_bytes": 0}
     for entry in entries:
         if entry.shard:
-            sizes["shard_bytes"] += _write(shards, shard_path(entry.id), to_json(entry.shard()))
+            sizes["shard_bytes"] += _write(shards, shard_path(entry.shard_id), to_json(entry.shard()))
         if entry.page:
             body = f"\n{notes[entry.id]}\n".encode() if entry.id in notes else b""
             sizes["page_bytes"] += _write(docs, page_path(entry.id), entry.page() + body)
@@ -102,6 +111,10 @@ def _entries(book: Book, progress: Progress) -> Iterator[Entry]:
         yield Entry(
             identifier, partial(_channel_shard, book, index), partial(pages.channel_page, book, index)
         )
+    for name in book.collections:
+        shard = partial(collection_shard, book, name)
+        yield Entry(name, shard, partial(pages.collection_page, book, name), collection_id(name))
+        yield Entry(points_id(name), partial(points_shard, book, name), None)
     for layer in book.layers:
         yield Entry(
             layer_id(layer), partial(layer_shard, book, layer), partial(pages.layer_page, book, layer)

@@ -16,7 +16,7 @@ export const SCHEMA = 1
  * @property {(number | null)[]} values  activation = integer × scale; null where not finite
  * @property {boolean} has_page
  */
-/** @typedef {{group: string, count: number, share: number, low: number | null, high: number | null}} Group */
+/** @typedef {{group: string, count: number, share: number, share_of_side: number | null, low: number | null, high: number | null}} Group */
 /** @typedef {{edges: number[], counts: number[]}} Histogram */
 /** @typedef {{token_id: number, text: string, mean: number, count: number}} TokenMean */
 /** @typedef {{names: (string | number)[], mean: (number | null)[], count: number[]}} Profile */
@@ -61,6 +61,7 @@ export const SCHEMA = 1
  * @property {string} basis_note  what the choice of this direction means
  * @property {string[]} panels  names of the panels that the shard holds, in display order
  * @property {boolean} is_signed
+ * @property {boolean} is_dead
  * @property {string | null} previous
  * @property {string | null} next
  * @property {string[]} tokens  "" = continues the character begun by the token before it
@@ -138,17 +139,35 @@ export async function fetchJson(address) {
   return record
 }
 
+/** @type {Map<string, Promise<any>>} */
+const collections = new Map()
+
+/**
+ * The shard of a collection, fetched once for all panels of a page.
+ * @param {string} name
+ * @param {import("./main.mjs").Context} context
+ * @returns {Promise<any>}
+ */
+export function collectionOf(name, context) {
+  const id = `collection/${name}`
+  const fetched = collections.get(id) ?? context.fetchShard(id)
+  collections.set(id, fetched)
+  return fetched
+}
+
 /**
  * @typedef {{undefined: string}} Undefined  a panel that is not defined for this channel: the reason, in one sentence
  */
 
 /**
- * An id as people read it: "L12 gate_proj", "L12 q_proj r3", "layer 4", "document 42".
+ * An id as people read it: "L12 gate_proj", "L12 q_proj r3", "sae 1234", "layer 4", "document 42".
  * @param {string} id
  */
 export function readableId(id) {
   const [collection, ...rest] = id.split("/")
   if (collection === "layer") return `layer ${rest.join(" ")}`
   if (collection === "doc") return `document ${rest.join(" ")}`
+  if (!rest.length) return collection
+  if (rest.length === 1 && /^\d+$/.test(rest[0])) return `${collection} ${rest[0]}`
   return rest.join(" ")
 }

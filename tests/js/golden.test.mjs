@@ -10,7 +10,7 @@ const { number } = await import("../../site_assets/assets/numbers.mjs")
 const { groupTokens, pieces, stripOfExample } = await import("../../site_assets/assets/heatmap/tokens.mjs")
 const { sourceOf } = await import("../../site_assets/assets/heatmap.mjs")
 
-const ids = ["lora/L0/gate_proj", "lora/L1/q_proj/r1"]
+const ids = ["lora/L0/gate_proj", "lora/L1/q_proj/r1", "sae/1"]
 /** @param {string} id */
 const shardOf = (id) => JSON.parse(readFileSync(new URL(`../golden/site/shards/${id}.json`, import.meta.url), "utf8"))
 

@@ -59,7 +59,7 @@ test("a mount point that fails keeps its frame, says what failed and offers a re
 test("the sections of a channel page: groups in order, filtered by text, by value or by document", () => {
   const example = (group, doc, text) => ({ group, doc, doc_name: "", position: 0, start: 0, value: 1, token_ids: [text], text: [text], values: [1], has_page: false })
   const shard = {
-    tokens: ["alpha", "Beta"], special: [], scale: 1,
+    tokens: ["alpha", "Beta"], special: [], scale: 1, is_signed: true,
     groups: [
       { group: "top", count: 2, share: 0.1, low: 0, high: 2 },
       { group: "band:+", count: 5, share: 0.5, low: 0, high: 1 },

@@ -10,7 +10,9 @@ from tests.toy import toy_config
 
 
 def _channel_ids(publication: Publication) -> list[str]:
-    return sorted(path.removesuffix(".json") for path in publication.shards if path.startswith("lora/"))
+    return sorted(
+        path.removesuffix(".json") for path in publication.shards if path.startswith(("lora/", "sae/"))
+    )
 
 
 def test_globs_choose_and_take_away(run: tuple[Corpus, Summary]) -> None:
@@ -29,8 +31,8 @@ def test_a_number_is_spread_over_the_table(run: tuple[Corpus, Summary]) -> None:
     few = publish_to_memory(toy_config(channels=3), *run)
     ids = _channel_ids(few)
     assert len(ids) == 3 == few.facts["n_channels"]
-    assert {i.split("/")[1] for i in ids} == {"L0", "L1", "model.embed_tokens"}
-    assert len(_channel_ids(publish_to_memory(toy_config(channels=10_000), *run))) == 17
+    assert ids == ["lora/L0/q_proj", "sae/23", "sae/3"]
+    assert len(_channel_ids(publish_to_memory(toy_config(channels=10_000), *run))) == 17 + 24
 
 
 @pytest.mark.parametrize("channels", [["lora/L7/*"], 0, ["*", "!*"]])

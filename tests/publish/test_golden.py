@@ -15,6 +15,8 @@ IDS = [
     "lora/L0/gate_proj",
     "lora/L0/k_proj",
     "lora/L1/q_proj/r1",
+    "sae/1",
+    "sae/5",
     "layer/0",
     "doc/0",
     "explorer",
@@ -27,7 +29,12 @@ IDS = [
 def test_the_toy_site_is_as_it_was_reviewed(publication: Publication) -> None:
     shards = {f"shards/{path}": content for path, content in publication.shards.items()}
     docs = {f"docs/{path}": content for path, content in publication.docs.items()}
-    names = [f"shards/{i}.json" for i in IDS] + [f"docs/atlas/{i}.md" for i in IDS] + ["docs/atlas/site.json"]
+    names = [f"shards/{i}.json" for i in [*IDS, "collection/sae", "collection/sae/points"]] + [
+        "docs/atlas/sae.md"
+    ]
+    names += (
+        [f"shards/{i}.json" for i in IDS] + [f"docs/atlas/{i}.md" for i in IDS] + ["docs/atlas/site.json"]
+    )
     got = {name: content for name, content in {**shards, **docs}.items() if name in names}
     want = {p.relative_to(GOLDEN).as_posix(): p.read_bytes() for p in GOLDEN.rglob("*") if p.is_file()}
     shutil.rmtree(CHANGED, ignore_errors=True)

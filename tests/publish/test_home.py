@@ -49,7 +49,9 @@ def test_cards_are_the_most_skewed(run: tuple[Corpus, Summary], publication: Pub
     _, summary = run
     skewness = {c.id: abs(s) for c, s in zip(summary.channels, summary.statistics["skewness"]) if s == s}
     cards = publication.shard("home")["cards"]
-    assert [card["id"] for card in cards] == sorted(skewness, key=lambda i: -skewness[i])[:6]
+    ordered = sorted(skewness, key=lambda i: -skewness[i])
+    three_each = [[i for i in ordered if i.startswith(name)][:3] for name in ("lora/", "sae/")]
+    assert [card["id"] for card in cards] == [i for turn in zip(*three_each) for i in turn]
     for card in cards:
         own = publication.shard(card["id"])
         peaks = [e for e in own["examples"] if e["group"] in ("top", "bottom")]
@@ -66,7 +68,10 @@ def test_a_card_shows_the_stronger_side(run: tuple[Corpus, Summary]) -> None:
     examples = dataclasses.replace(summary.examples, columns={**columns, "value": value})
     publication = publish_to_memory(toy_config(), corpus, dataclasses.replace(summary, examples=examples))
     cards = [card for card in publication.shard("home")["cards"] if card["max_abs"]]
-    assert {card["example"]["group"] for card in cards} == {"bottom"}
+    assert [card["example"]["group"] for card in cards] == [
+        "bottom" if card["is_signed"] else "top" for card in cards
+    ]
+    assert {card["is_signed"] for card in cards} == {True, False}
 
 
 def test_the_run_file_picks_cards(run: tuple[Corpus, Summary]) -> None:
@@ -112,8 +117,11 @@ def test_paths_are_cut_and_text_is_not() -> None:
 def test_mkdocs_learns_the_title(publication: Publication) -> None:
     site = orjson.loads(publication.docs["atlas/site.json"])
     assert (site["title"], site["repository"]) == ("Toy", "https://example.org/toy")
-    assert (site["n_channels"], site["n_layers"], site["n_documents"]) == (17, 2, 4)
-    assert site["collections"] == [{"name": "lora", "kind": "lora", "n_channels": 17}]
+    assert (site["n_channels"], site["n_layers"], site["n_documents"]) == (17 + 24, 2, 4)
+    assert site["collections"] == [
+        {"name": "lora", "kind": "lora", "n_channels": 17, "n_dead": 0},
+        {"name": "sae", "kind": "sae", "n_channels": 24, "n_dead": 3},
+    ]
 
 
 def test_two_collections_keep_their_columns_apart(run: tuple[Corpus, Summary]) -> None:
@@ -124,5 +132,5 @@ def test_two_collections_keep_their_columns_apart(run: tuple[Corpus, Summary]) -
     ]
     publication = publish_to_memory(toy_config(), corpus, dataclasses.replace(summary, channels=channels))
     home = publication.shard("home")
-    assert [c["name"] for c in home["collections"]] == ["lora", "other"]
+    assert [c["name"] for c in home["collections"]] == ["lora", "other", "sae"]
     assert {"lora gate_proj", "other gate_proj", "other q_proj/r2"} <= set(home["grid"]["modules"])

@@ -72,7 +72,7 @@ def test_every_page_is_front_matter_and_nothing_else(publication: Publication) -
             assert values["title"] and values["description"]
             if "shard" in values:
                 assert values["shard"].removeprefix("shards/") in publication.shards
-    names = {"channel", "layer", "document", "explorer", "layers", "documents"}
+    names = {"channel", "collection", "layer", "document", "explorer", "layers", "documents"}
     assert templates == {f"{name}.html" for name in names}
 
 
@@ -136,8 +136,10 @@ def test_the_indices_list_all(publication: Publication) -> None:
     assert [entry["id"] for entry in documents] == ["doc/0", "doc/1", "doc/2", "doc/3"]
     assert [entry["kind"] for entry in documents] == ["prose", "trace", "prose", "trace"]
     for entry in documents:
-        strongest = publication.shard(entry["id"])["channels"][:5]
-        assert [link["id"] for link in entry["strongest"]] == [c["id"] for c in strongest]
+        ids = [c["id"] for c in publication.shard(entry["id"])["channels"]]
+        directions, latents = ([i for i in ids if i.startswith(name)] for name in ("lora/", "sae/"))
+        in_turn = [i for turn in zip(directions, latents) for i in turn][:5]
+        assert [link["id"] for link in entry["strongest"]] == in_turn
 
 
 def test_a_hostile_id_reaches_no_path(run: tuple[Corpus, Summary]) -> None:

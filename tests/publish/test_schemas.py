@@ -30,6 +30,8 @@ def validator(name: str) -> Any:
 
 def kind_of(path: str) -> str:
     """Which schema a shard has."""
+    if path.startswith("collection/"):
+        return "points" if path.endswith("/points.json") else "collection"
     first = path.split("/")[0].removesuffix(".json")
     return {"layer": "layer", "doc": "document", "explorer": "explorer", "home": "home"}.get(first, "channel")
 
@@ -72,14 +74,14 @@ def test_shards_are_canonical(publication: Publication) -> None:
 
 def test_an_example_is_consistent_with_itself(publication: Publication) -> None:
     for path in publication.shards:
-        if path.startswith("lora/"):
+        if path.startswith(("lora/", "sae/")):
             shard = publication.shard(path.removesuffix(".json"))
             for example in shard["examples"]:
                 n = len(example["token_ids"])
                 assert len(example["text"]) == len(example["values"]) == n
                 assert 0 <= example["position"] - example["start"] < n
                 assert max(example["text"]) < len(shard["tokens"])
-            assert max(shard["special"], default=0) < len(shard["tokens"])
+            assert max(shard["special"], default=-1) < len(shard["tokens"])
             assert len(set(shard["tokens"])) >= len(shard["tokens"]) - len(shard["special"])
 
 
@@ -93,7 +95,7 @@ def properties(schema: Any) -> set[str]:
 
 @pytest.mark.parametrize("name", SCHEMAS)
 def test_every_field_is_documented(name: str) -> None:
-    named = set(re.findall(r"`([A-Za-z_]+)`", DOCUMENTATION))
+    named = set(re.findall(r"`([A-Za-z_0-9]+)`", DOCUMENTATION))
     missing = properties(SCHEMAS[name]) - named
     assert not missing, f"docs/shards.md does not name {sorted(missing)}"
 

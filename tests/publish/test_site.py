@@ -58,7 +58,7 @@ def test_facts_count_what_was_written(publication: Publication) -> None:
     assert (facts["n_shards"], facts["n_pages"]) == (len(shards), len(pages))
     assert facts["shard_bytes"] == sum(map(len, shards.values()))
     assert facts["page_bytes"] == sum(map(len, pages.values()))
-    assert (facts["n_channels"], facts["n_layers"], facts["n_documents"]) == (17, 2, 4)
+    assert (facts["n_channels"], facts["n_layers"], facts["n_documents"]) == (17 + 24, 2, 4)
 
 
 def test_leftovers_of_an_earlier_run_go_and_nothing_else(run: tuple[Corpus, Summary], tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_leftovers_of_an_earlier_run_go_and_nothing_else(run: tuple[Corpus, Summ
     for path in own:
         path.write_text("by hand")
     facts = _publish(tmp_path, run, channels=["lora/L1/up_proj"])
-    assert facts["n_removed"] == 2 * (16 + 1)
+    assert facts["n_removed"] == 2 * (16 + 24 + len(["layer/0", "sae"])) + len(["points"])
     assert all(path.read_text() == "by hand" for path in own)
     left = _files(tmp_path)
     assert not [p for p in left if "gate_proj" in p or "layer/0" in p]
@@ -124,4 +124,6 @@ def test_progress_advances_once_per_address(run: tuple[Corpus, Summary]) -> None
 
     progress = Silent()
     publish(toy_config(), *run, MemoryWriter(), MemoryWriter(), Path("/nonexistent"), progress)
-    assert progress.done == 17 + 2 + 4 + len(["explorer", "layers", "documents", "home"])
+    assert progress.done == 17 + 24 + 2 * len(["lora", "sae"]) + 2 + 4 + len(
+        ["explorer", "layers", "documents", "home"]
+    )

@@ -110,7 +110,7 @@ export function sections(shard, view) {
     view.show === "bands" ? group.startsWith("band:") : group === view.show,
   )
   return wanted.map((group) => ({
-    heading: view.show === "bands" ? bandHeading(group) : "",
+    heading: view.show === "bands" ? bandHeading(group, shard.is_signed) : "",
     examples: ordered(
       shard.examples.filter((example) => example.group === group.group && isWanted(example, shard, view.contains)),
       view.order,
@@ -118,9 +118,13 @@ export function sections(shard, view) {
   }))
 }
 
-/** @param {import("../shards.mjs").Group} group */
-function bandHeading({ low, high, count: n, share }) {
-  return `${number(low)} to ${number(high)} · ${count(n)} tokens, ${percent(share)}`
+/**
+ * @param {import("../shards.mjs").Group} group
+ * @param {boolean} isSigned
+ */
+function bandHeading({ low, high, count: n, share, share_of_side }, isSigned) {
+  const parts = isSigned ? percent(share) : `${percent(share_of_side)} of the active ones, ${percent(share)} of all`
+  return `${number(low)} to ${number(high)} · ${count(n)} tokens, ${parts}`
 }
 
 /**
@@ -182,7 +186,8 @@ class Examples {
   #choices() {
     const has = (/** @type {string} */ show) =>
       this.shard.groups.some(({ group }) => (show === "bands" ? group.startsWith("band:") : group === show))
-    return choices.filter(({ show }) => has(show))
+    const held = choices.filter(({ show }) => has(show))
+    return this.shard.is_signed ? held : held.map((one) => (one.show === "top" ? { ...one, label: "Top" } : one))
   }
 
   /** @returns {import("../heatmap/scale.mjs").Scale} */

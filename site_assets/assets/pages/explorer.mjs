@@ -164,7 +164,7 @@ function filterForm(columns) {
     h("details", { class: "fb-filters-more", open: !matchMedia("(max-width: 44.9375em)").matches },
       h("summary", {}, "Filters"),
       h("div", { class: "fb-filters-row" },
-        choices("module", "Module", [...new Set(columns.module)]),
+        choices("module", "Module", [...new Set(columns.module)].filter(Boolean)),
         collections.length > 1 && choices("collection", "Collection", collections),
         nDead > 0 && h("fieldset", { class: "fb-choices" }, h("legend", {}, "Dead latents"),
           h("label", {}, h("input", { type: "checkbox", name: "dead" }), h("span", {}, `show ${count(nDead)}`))),

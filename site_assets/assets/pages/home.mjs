@@ -26,6 +26,7 @@ import { snippet } from "../snippet.mjs"
  * @property {string | null} label
  * @property {number} scale
  * @property {number} max_abs
+ * @property {boolean} is_signed
  * @property {string[]} top_tokens
  * @property {string[]} bottom_tokens
  * @property {import("../shards.mjs").Example | null} example
@@ -40,7 +41,7 @@ import { snippet } from "../snippet.mjs"
  * @property {number} n_channels
  * @property {number} n_layers
  * @property {number} n_documents
- * @property {{name: string, kind: string, n_channels: number}[]} collections
+ * @property {{name: string, kind: string, n_channels: number, n_dead: number}[]} collections
  * @property {{base: string, adapter: string, facts?: Record<string, unknown>}} model  facts: as extraction described them
  * @property {{source: string, n_documents: number, n_tokens: number, n_measured: number, tokenizer: string}} corpus
  * @property {Grid} grid
@@ -79,7 +80,7 @@ export function mount(element, shard, context) {
   // On a phone the grid is long: the cards come first, in the order of reading as well as on the screen.
   const isNarrow = matchMedia("(max-width: 44.9844em)").matches
   const parts = [
-    facts(shard),
+    facts(shard, context),
     finder(context),
     ...(isNarrow ? [picked, overview] : [overview, picked]),
     h("div", { class: "fb-home-last" }, citation(shard), provenance(shard)),
@@ -88,18 +89,31 @@ export function mount(element, shard, context) {
   attachHeatmap(element)
 }
 
-/** @param {HomeShard} shard */
-function facts({ model, corpus, collections, n_channels, n_layers, n_documents }) {
-  const kinds = collections.map(({ name, kind, n_channels: n }) => `${count(n)} ${kind} in “${name}”`).join(", ")
+/**
+ * What the members of a collection are called.
+ * @param {string} kind
+ */
+function memberOf(kind) {
+  return kind === "lora" ? "direction" : "latent"
+}
+
+/** @param {HomeShard} shard @param {Context} context */
+function facts({ model, corpus, collections, n_layers, n_documents }, context) {
+  const sizes = /** @type {[string, number][]} */ ([...new Set(collections.map(({ kind }) => memberOf(kind)))].map((noun) =>
+    [noun, collections.reduce((sum, one) => sum + (memberOf(one.kind) === noun ? one.n_channels : 0), 0)]))
+  sizes.push(["layer", n_layers], ["document", n_documents])
   /** @type {[string, string, string | false][]} */
   const rows = [
     ["Model", model.base, modelWords(model.facts ?? {})],
     ["Adapter", model.adapter, adapterWords(model.facts ?? {})],
     ["Text", corpus.source, `${plural(corpus.n_documents, "document")}, ${count(corpus.n_tokens)} tokens (${count(corpus.n_measured)} measured)`],
-    ["Pages", `${plural(n_channels, "direction")}, ${plural(n_layers, "layer")}, ${plural(n_documents, "document")}`, collections.length > 1 && kinds],
+    ["Pages", sizes.map(([noun, n]) => plural(n, noun)).join(", "), false],
   ]
+  const links = collections.map(({ name, kind, n_channels: n, n_dead }) => h("small", {}, h("a", { href: context.linkTo(name) }, name),
+    `: ${plural(n, memberOf(kind))}${n_dead ? `, ${count(n_dead)} of them dead` : ""}`))
   return h("dl", { class: "fb-home-facts" }, ...rows.map(([name, value, more]) =>
-    h("div", {}, h("dt", {}, name), h("dd", {}, h("bdi", {}, value), more && h("small", {}, more)))))
+    h("div", {}, h("dt", {}, name), h("dd", {}, h("bdi", {}, value), more && h("small", {}, more)))),
+    h("div", {}, h("dt", {}, links.length > 1 ? "Collections" : "Collection"), h("dd", {}, ...links)))
 }
 
 /** Architecture and size, as far as they are known. @param {Record<string, unknown>} known */
@@ -285,7 +299,7 @@ class Overview {
 function cards(shard, context) {
   if (!shard.cards.length) return null
   const items = shard.cards.map((card) => {
-    const channel = { id: card.id, scale: card.scale, is_signed: true }
+    const channel = { id: card.id, scale: card.scale, is_signed: card.is_signed }
     return h("li", { class: "fb-card" },
       h("h3", {}, h("a", { href: context.linkTo(card.id) }, card.label ?? readableId(card.id))),
       card.label && h("p", { class: "fb-card__id" }, readableId(card.id)),
