@@ -250,6 +250,16 @@ def test_clusters_are_named_by_their_scores():
     assert found.method["features"] == ["entropy_share", "previous_token", "induction"]
 
 
+def test_noise_is_neither_blown_up_nor_named():
+    table = {
+        "distance": [[9.0, 1.0, 1.1, 8.9]],
+        "induction": [[0.02, 0.0, 0.01, 0.0]],
+        "sink_mass": [[0.01, 0.0, 0.02, 0.0]],
+    }
+    found = map_heads(scores_of(table), n_clusters=2)
+    assert found.cluster.tolist() == [0, 1, 1, 0] and sorted(found.names) == ["far", "near"]
+
+
 @pytest.mark.parametrize("n_heads", [1, 2, 3, 7])
 def test_any_number_of_heads_has_a_map(n_heads: int):
     random = np.random.default_rng(n_heads)

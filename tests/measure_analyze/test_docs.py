@@ -26,6 +26,7 @@ MATHML = {
     "munder",
     "mover",
     "munderover",
+    "mspace",
 }
 
 

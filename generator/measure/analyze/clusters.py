@@ -20,6 +20,12 @@ NAMES = {
 }
 """Feature -> what a cluster is called when it is far above, or below, the average head in it."""
 ITERATIONS = 100
+SHARES = ("entropy_share", "sink_mass", "previous_token", "duplicate_token", "induction")
+"""Features between 0 and 1."""
+SMALLEST_SPREAD = 0.05
+"""A share that differs less than this between heads is not blown up to unit variance: it would be noise."""
+NAMED_FROM = 0.2
+"""A cluster is called after a mass of attention (or its absence) only where the mass is (or the average head's is) this large."""
 
 
 @dataclass(frozen=True)
@@ -49,28 +55,39 @@ def map_heads(scores: list[Matrix], n_clusters: int = 6) -> HeadMap:
     raw = np.array([[_number(g[layer][head].value) for g in grid] for layer, head in heads]).reshape(
         len(heads), -1
     )
-    features = standardised(raw)
+    floor = np.array([SMALLEST_SPREAD if name in SHARES else 0.0 for name in used])
+    features = standardised(raw, floor)
     points, explained = project(features)
     cluster = k_means(features, n_clusters)
     method = {
         "features": used,
-        "scaling": "each feature to mean 0 and standard deviation 1 over the heads",
+        "scaling": f"each feature to mean 0 and standard deviation 1 over the heads, shares by at least {SMALLEST_SPREAD}",
         "map": "principal components 1 and 2 of the features",
         "clusters": f"k-means, k ≤ {n_clusters}, farthest-first start",
-        "names": "the feature in which the cluster's centre lies farthest from the average head",
+        "names": "the feature in which the cluster's centre lies farthest from the average head, masses of attention only from "
+        f"{NAMED_FROM}",
         "n": len(heads),
     }
-    return HeadMap(heads, points, explained, cluster, _names(features, cluster, used), method)
+    return HeadMap(
+        heads, points, explained, cluster, _names(features, np.nan_to_num(raw), cluster, used), method
+    )
 
 
-def standardised(features: Float[np.ndarray, "head feature"]) -> Float[np.ndarray, "head feature"]:
-    """Columns of mean 0 and standard deviation 1; a constant column becomes 0, an undefined score the average."""
+def standardised(
+    features: Float[np.ndarray, "head feature"], floor: Float[np.ndarray, " feature"] | float = 0.0
+) -> Float[np.ndarray, "head feature"]:
+    """Columns of mean 0 and standard deviation 1; a constant column becomes 0, an undefined score the average.
+
+    Args:
+        features: NaN where a head has no score.
+        floor: Standard deviations below this are taken to be this.
+    """
     known = np.isfinite(features)
     count = np.maximum(known.sum(0), 1)
     mean = np.where(known, features, 0).sum(0) / count
     centred = np.where(known, features - mean, 0.0)
     spread = np.sqrt((centred**2).sum(0) / count)
-    return centred / np.where(spread > 1e-12 * (1 + np.abs(mean)), spread, np.inf)
+    return centred / np.where(spread > 1e-12 * (1 + np.abs(mean)), np.maximum(spread, floor), np.inf)
 
 
 def project(
@@ -126,16 +143,26 @@ def _distances(features: np.ndarray, centres: np.ndarray) -> np.ndarray:
     return ((features[:, None] - centres[None]) ** 2).sum(2)
 
 
-def _names(features: np.ndarray, cluster: np.ndarray, used: list[str]) -> list[str]:
+def _names(features: np.ndarray, raw: np.ndarray, cluster: np.ndarray, used: list[str]) -> list[str]:
     names: list[str] = []
     for c in range(int(cluster.max()) + 1 if len(cluster) else 0):
         centre = features[cluster == c].mean(0)
-        strongest = int(np.abs(centre).argmax()) if len(centre) else 0
-        is_plain = not len(centre) or abs(centre[strongest]) < 1e-9
+        high = raw[cluster == c].mean(0)
+        may_name = [_may_name(*row) for row in zip(used, centre, high, raw.mean(0))]
+        size = np.where(may_name, np.abs(centre), 0.0)
+        strongest = int(size.argmax()) if len(size) else 0
+        is_plain = not len(size) or size[strongest] < 1e-9
         name = "all alike" if is_plain else NAMES[used[strongest]][int(centre[strongest] < 0)]
         n_same = sum(other.split(" (")[0] == name for other in names)
         names.append(f"{name} ({n_same + 1})" if n_same else name)
     return names
+
+
+def _may_name(feature: str, centre: float, own: float, average: float) -> bool:
+    """A head with 2 % induction is no induction head, however much less the others have."""
+    if feature in ("entropy_share", "distance"):
+        return True
+    return bool((own if centre > 0 else average) >= NAMED_FROM)
 
 
 def _number(value: float | None) -> float:
