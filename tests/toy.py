@@ -143,7 +143,7 @@ def toy_channels() -> list[Channel]:
     """Two layers × seven modules, q_proj of layer 1 with rank 3, and one direction outside the layers."""
     modules = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
     places = [(layer, module) for layer in (0, 1) for module in modules]
-    channels = []
+    channels: list[Channel] = []
     for layer, module in places:
         rank = 3 if (layer, module) == (1, "q_proj") else 1
         for r in range(rank):
@@ -295,7 +295,7 @@ def _examples(
     lists, windows, at = [], [], 0
     for channel, measured in enumerate(rows):
         column = values[measured, channel]
-        found: list[tuple[int, int, float, int, int, int, int]] = []
+        found: list[tuple[int | float, ...]] = []
         for group, name in enumerate(groups):
             for peak in _peaks(corpus, measured, column, name, channel)[:k]:
                 doc, position = int(corpus.doc[peak]), int(corpus.position[peak])

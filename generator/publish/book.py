@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from jaxtyping import Bool
 
 from generator.blocks import Channel, Corpus
 from generator.config import RunConfig
@@ -90,9 +91,15 @@ class Book:
         """Whether a channel belongs to a dictionary; the directions of an adapter do not."""
         return self.summary.channels[index].kind != "lora"
 
+    @cached_property
+    def dead(self) -> Bool[np.ndarray, " channel"]:
+        """Latents that were active at no measured token."""
+        is_latent = np.array([channel.kind != "lora" for channel in self.summary.channels], np.bool_)
+        return is_latent & ~(self.summary.statistics["share_active"] > 0)
+
     def is_dead(self, index: int) -> bool:
         """Whether a latent was active at no measured token."""
-        return self.is_latent(index) and not self.statistics["share_active"][index]
+        return bool(self.dead[index])
 
     @cached_property
     def documents(self) -> dict[int, slice]:

@@ -72,8 +72,7 @@ def latents(record: FeatureRecord) -> list[dict[str, Any]] | None:
 
 
 def _latents_of(book: Book, table: Loadings, column: int) -> dict[str, Any]:
-    is_alive = np.array([not book.is_dead(index) for index in table.channels.tolist()], np.bool_)
-    alive = np.flatnonzero(is_alive)
+    alive = np.flatnonzero(~book.dead[table.channels])
     shown: dict[str, Any] = {"collection": book.summary.channels[int(table.channels[0])].collection}
     for side in SIDES:
         matrix = getattr(table, side)

@@ -141,5 +141,6 @@ def _fitted(places: Float[np.ndarray, "channel 2"]) -> Float[np.ndarray, "channe
     """Shifted and scaled to begin at 0 and to reach 1 on the longer axis."""
     if not len(places):
         return places
+    places = places.astype(np.float64)
     low = places.min(axis=0)
-    return (places.astype(np.float64) - low) / ((places.max(axis=0) - low).max() or 1.0)
+    return (places - low) / ((places.max(axis=0) - low).max() or 1.0)

@@ -17,6 +17,10 @@ PAGES = {
     "channel": "atlas/lora/L0/gate_proj/",
     "channel of rank 3": "atlas/lora/L1/q_proj/r1/",
     "channel of zeros": "atlas/lora/L0/o_proj/",
+    "latent": "atlas/sae/1/",
+    "dead latent": "atlas/sae/5/",
+    "dictionary": "atlas/sae/",
+    "adapter": "atlas/lora/",
     "hand-written": "architecture/",
 }
 LIGHT, DARK = {"color_scheme": "light"}, {"color_scheme": "dark"}
