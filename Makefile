@@ -46,7 +46,8 @@ $(VENV)/.installed: $(VENV)/bin/python pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,oracles]'
+	$(BIN)/pip install --quiet --no-deps dictionary-learning==0.1.0
 	touch $@
 
 node_modules/.installed: package.json package-lock.json
