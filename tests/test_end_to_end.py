@@ -243,10 +243,7 @@ def test_a_damaged_activation_file_is_named_and_the_rest_is_kept(planted, tmp_pa
         build(config, here, only=["summarize"], force=True)
     others = {f: f.stat().st_mtime_ns for f in victim.parent.glob("tokens-*.h5") if f != victim}
     victim.unlink()
-    assert (
-        {name: state for name, state, _ in status(config, here)}["extract"]
-        == "some of its files are gone"
-    )
+    assert {name: state for name, state, _ in status(config, here)}["extract"] == "some of its files are gone"
     build(config, here)
     assert {f: f.stat().st_mtime_ns for f in others} == others, "finished chunks were measured again"
     assert shards_of(here) == shards_of(folders)
