@@ -6,6 +6,7 @@ from urllib.parse import urlencode
 
 import numpy as np
 
+from generator.blocks import Channel
 from generator.publish.addresses import page_url
 from generator.publish.book import SCHEMA, Book
 from generator.publish.explorer import token_texts
@@ -182,7 +183,7 @@ def _adapter_rows(book: Book, name: str) -> list[dict[str, str]]:
     layers = {c.layer for c in channels if c.layer >= 0}
     rows = [
         _row("directions", count(len(channels)), f"in {count(len(layers))} layers"),
-        _row("rank", _span([c.rank for c in channels]), "directions per module"),
+        _row("rank", _ranks(channels), "directions per module"),
         _row("scaling", _span([c.scaling for c in channels]), "alpha / r, or alpha / √r for rsLoRA"),
         _row("modules", ", ".join(modules[:12]) + (" …" if len(modules) > 12 else "")),
         _row("‖read‖", _span([c.read_norm for c in channels]), "from the shortest to the longest"),
@@ -192,8 +193,12 @@ def _adapter_rows(book: Book, name: str) -> list[dict[str, str]]:
     return [*rows, _row("basis", ", ".join(bases), "of modules of rank above 1")] if bases else rows
 
 
-def _span(values: list[float] | list[int]) -> str:
-    low, high = three_digits(float(min(values))), three_digits(float(max(values)))
+def _ranks(channels: list[Channel]) -> str:
+    return ", ".join(map(count, sorted({c.rank for c in channels})[:8]))
+
+
+def _span(values: list[float]) -> str:
+    low, high = three_digits(min(values)), three_digits(max(values))
     return low if low == high else f"{low} to {high}"
 
 

@@ -21,11 +21,10 @@ def doc_id(doc: int) -> str:
 
 def document_shard(book: Book, doc: int) -> dict[str, Any]:
     """All that the page of a document shows."""
-    corpus, rows, tokens = book.corpus, book.documents[doc], book.corpus.tokens_of(doc)
+    corpus, tokens = book.corpus, book.corpus.tokens_of(doc)
     strings = book.strings()
     token_ids = corpus.token_ids[tokens]
-    channel = book.summary.documents["channel"][rows].astype(np.int64)
-    value = book.summary.documents["value"][rows].astype(np.float64)
+    channel, value = _firing(book, doc)
     order, largest = strongest_here(book, doc)
     scales = np.array([scale_of(book, index) for index in order])
     documents = list(book.documents)
@@ -48,6 +47,7 @@ def document_shard(book: Book, doc: int) -> dict[str, Any]:
             {
                 "id": book.summary.channels[index].id,
                 "has_page": index in book.published_set,
+                "is_signed": book.summary.channels[index].is_signed,
                 "scale": float(scale),
                 "reference_rms": book.summary.channels[index].reference_rms,
                 "max_here": here,
@@ -76,9 +76,7 @@ def strongest_here(book: Book, doc: int) -> tuple[list[int], list[float]]:
     Returns:
         Channel indices, and the activation of largest size of each.
     """
-    rows = book.documents[doc]
-    channel = book.summary.documents["channel"][rows].astype(np.int64).ravel()
-    value = book.summary.documents["value"][rows].astype(np.float64).ravel()
+    channel, value = (table.ravel() for table in _firing(book, doc))
     known = (channel >= 0) & np.isfinite(value)
     channel, value = channel[known], value[known]
     by_size = np.lexsort((-np.abs(value), channel))
@@ -88,6 +86,15 @@ def strongest_here(book: Book, doc: int) -> tuple[list[int], list[float]]:
     strength = np.abs(largest) / np.where(rms > 0, rms, 1.0)
     order = np.lexsort((unique, -strength))
     return unique[order].tolist(), largest[order].tolist()
+
+
+def _firing(book: Book, doc: int) -> tuple[Int[np.ndarray, "token k"], Float[np.ndarray, "token k"]]:
+    """The strongest channels at each token and their values; a silent latent stands as −1, it is none."""
+    rows = book.documents[doc]
+    channel = book.summary.documents["channel"][rows].astype(np.int64)
+    value = book.summary.documents["value"][rows].astype(np.float64)
+    is_unsigned = np.array([not c.is_signed for c in book.summary.channels] + [False])
+    return np.where(is_unsigned[channel] & (value == 0), -1, channel), value
 
 
 def strongest_in_turn(book: Book, doc: int) -> list[int]:

@@ -15,8 +15,9 @@ ROUNDS = 150
 REPELLED_BY = 5
 """Points that push each point away in a round."""
 
-A, B = 1.577, 0.895
-"""The curve 1 / (1 + A·d^(2B)) that stands for a smallest distance of 0.1 (umap-learn, ``find_ab_params``)."""
+A, B = 0.583, 1.334
+"""The curve 1 / (1 + A·d^(2B)) that stands for a smallest distance of 0.5 (umap-learn, ``find_ab_params``): points that are
+alike still lie apart, so that each can be pointed to."""
 
 FEWEST = 3 * NEIGHBOURS
 """Fewer points than this are laid out by their principal components alone."""

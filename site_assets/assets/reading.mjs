@@ -8,6 +8,7 @@ import { groupTokens, pieces } from "./heatmap/tokens.mjs"
  * @typedef {object} DocumentChannel
  * @property {string} id
  * @property {boolean} has_page
+ * @property {boolean} is_signed
  * @property {number} scale
  * @property {number} reference_rms
  * @property {number} max_here

@@ -101,7 +101,7 @@ function firingPanel(shard, noun) {
   const l0 = l0Histogram(shard.facts)
   const charts = [
     countChart("Density", edges, counts, { text: power, axis: "share of tokens (log)", noun }),
-    l0 && countChart("Active per token (L0)", l0.edges, l0.counts, { text: number, axis: "latents", noun: "tokens" }),
+    l0 && countChart("Active per token (L0)", l0.edges, l0.counts, { text: (edge) => (Number.isInteger(edge) ? count(edge) : number(edge)), axis: "latents", noun: "tokens" }),
   ].filter((part) => part !== null)
   if (!charts.length) return null
   const dead = shard.n_dead ? ` ${count(shard.n_dead)} of ${count(shard.n_channels)} were never active and stand in no bin.` : ""

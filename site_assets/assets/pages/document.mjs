@@ -62,6 +62,7 @@ class Reader {
 
   start() {
     const { element, shard, prose } = this
+    const collections = new Set(shard.channels.map(({ id }) => id.split("/")[0]))
     element.replaceChildren(
       this.facts(),
       h("div", { class: "fb-document" },
@@ -71,7 +72,7 @@ class Reader {
           h("section", { class: "fb-chooser" }, h("h2", {}, "In the text"), this.chosenList,
             h("details", { class: "fb-fold", open: !matchMedia("(max-width: 59.9375em)").matches },
               h("summary", {}, `Choose channels (${count(shard.channels.length)} here, strongest first)`), this.filter, this.offers, this.offersCount,
-            h("p", { class: "fb-hint" }, `Known at each token are the ${shard.strongest.channel[0]?.length ?? 8} channels strongest there, by |activation| over its usual size (RMS). Elsewhere a channel is left uncoloured.`)))),
+            h("p", { class: "fb-hint" }, `Known at each token are the channels strongest there${collections.size > 1 ? " in each collection" : ""}, by |activation| over its usual size (RMS). Elsewhere a channel is left uncoloured.`)))),
         this.live))
     this.listen()
     this.showFiring()
@@ -242,7 +243,7 @@ class Reader {
 
   showChosen() {
     this.chosenList.replaceChildren(...this.chosen.map((channel, place) => {
-      const scale = linearScale(maximumOf(this.shard.channels[channel]), true)
+      const scale = linearScale(maximumOf(this.shard.channels[channel]), this.shard.channels[channel].is_signed)
       return h("li", {}, this.switchOf(channel), h("span", {}, this.link(channel), " ",
         h("small", { class: "fb-number" }, `strongest here ${number(this.peaks.get(channel), { sign: true })}`)),
         place === 0 ? legend(scale) : h("small", {}, place === 1 ? "upper line" : "lower line", ", dashed below 0"))

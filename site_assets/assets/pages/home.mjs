@@ -112,8 +112,7 @@ function facts({ model, corpus, collections, n_layers, n_documents }, context) {
   const links = collections.map(({ name, kind, n_channels: n, n_dead }) => h("small", {}, h("a", { href: context.linkTo(name) }, name),
     `: ${plural(n, memberOf(kind))}${n_dead ? `, ${count(n_dead)} of them dead` : ""}`))
   return h("dl", { class: "fb-home-facts" }, ...rows.map(([name, value, more]) =>
-    h("div", {}, h("dt", {}, name), h("dd", {}, h("bdi", {}, value), more && h("small", {}, more)))),
-    h("div", {}, h("dt", {}, links.length > 1 ? "Collections" : "Collection"), h("dd", {}, ...links)))
+    h("div", {}, h("dt", {}, name), h("dd", {}, h("bdi", {}, value), more && h("small", {}, more), ...(name === "Pages" ? links : [])))))
 }
 
 /** Architecture and size, as far as they are known. @param {Record<string, unknown>} known */

@@ -6,7 +6,7 @@ import { collectionOf } from "../shards.mjs"
 export const panel = {
   title: "Among all latents",
   caption: "How often every latent of the collection is active, against its largest activation; this one is marked.",
-  anchor: "density",
+  anchor: "activity-density-documents",
   place: "below",
   draw: (shard, context) => {
     const box = h("div", { class: "fb-density-panel" })

@@ -1,6 +1,6 @@
 import { h, table } from "../elements.mjs"
 import { cellGrid } from "../cell-grid.mjs"
-import { number, percent } from "../numbers.mjs"
+import { count, number, percent } from "../numbers.mjs"
 import { collectionOf, readableId } from "../shards.mjs"
 
 /** @typedef {import("../main.mjs").Context} Context */
@@ -31,8 +31,10 @@ function strongestTable(strongest, caption, context) {
  * @param {Context} context
  */
 function part({ title, noun }, side, grid, context) {
-  return h("section", { class: "fb-loadings__side" }, h("h3", {}, title, " ", h("small", {}, `${noun}s`)), grid,
-    strongestTable(side.strongest, `Strongest ${noun}s`, context))
+  return h("section", { class: "fb-loadings__side" }, h("h3", {}, title, " ", h("small", {}, `strongest ${noun}s`)),
+    strongestTable(side.strongest, `Strongest ${noun}s`, context),
+    h("details", { class: "fb-fold", open: !matchMedia("(max-width: 44.9844em)").matches },
+      h("summary", {}, `All ${count(side.weights.length)} ${noun}s`), grid))
 }
 
 /** @type {import("../panels.mjs").Panel} */
@@ -50,7 +52,7 @@ export const panel = {
         const look = { caption: `${title}: ${noun}s`, isSigned: true, text: (/** @type {number | null} */ value) => number(value, { sign: true }), noun }
         grids[index].replaceWith(cellGrid(grid, weights.map((weight) => weight * scale), look, context))
       })
-    }).catch(() => grids.forEach((box) => box.replaceWith(h("p", { class: "fb-note" }, "The grid could not be fetched; the strongest weights stand below."))))
+    }).catch(() => grids.forEach((box) => box.replaceWith(h("p", { class: "fb-note" }, "The grid could not be fetched; the strongest weights stand above."))))
     return h("div", { class: "fb-loadings" }, ...SIDES.map((look, index) => part(look, loadings[look.side], grids[index], context)))
   },
 }

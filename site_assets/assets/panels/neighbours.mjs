@@ -30,7 +30,7 @@ function list(name, neighbours, context) {
 export const panel = {
   title: "What lies near",
   caption: "Directions that read or write alike (cosine in the same space), and those whose activations go together.",
-  anchor: "neighbours",
+  anchor: "pairs-correlation-and-co-activation",
   place: "below",
   draw: (shard, context) => {
     const filled = Object.entries(shard.neighbours).filter(([, neighbours]) => neighbours.length)

@@ -13,7 +13,7 @@ const profiles = {
 export const panel = {
   title: "Where in the text",
   caption: "Mean activation by kind of token, by position, and by step (the parts between blank lines).",
-  anchor: "profiles",
+  anchor: "profiles-by-position-and-by-step",
   place: "below",
   draw: (shard) => {
     const held = /** @type {Record<string, import("../shards.mjs").Profile>} */ (shard.profiles)

@@ -4,7 +4,7 @@ import { tokenMeans } from "../token-means.mjs"
 export const panel = {
   title: "Top tokens",
   caption: "",
-  anchor: "top-tokens",
+  anchor: "tokens-top-and-bottom-tokens",
   place: "side",
   draw: (shard) => tokenMeans("Tokens with the highest mean", shard.top_tokens),
 }
