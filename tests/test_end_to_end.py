@@ -258,3 +258,91 @@ def test_keys_do_not_depend_on_where_files_lie(planted, tmp_path: Path):
     moved = load_run(tmp_path / "run.toml")
     for stage in stages_of(config):
         assert stage_key(stage, moved, folders) == stage_key(stage, config, folders)
+
+
+@pytest.fixture(scope="module")
+def with_latents(tmp_path_factory: pytest.TempPathFactory):
+    """A finished known-answer run with a dictionary trained on its directions: (config, folders)."""
+    path = tmp_path_factory.mktemp("latents")
+    expected = known_answer.build(path)
+    train = '\n[[collections]]\nname = "sae"\ntrain = {expansion = 2, k = 3, batch = 32, epochs = 3, held_out = 0.2}\n'
+    expected.run_file.write_text(expected.run_file.read_text() + train)
+    config, folders = load_run(expected.run_file), folders_in(path)
+    build(config, folders)
+    return config, folders
+
+
+def test_every_number_of_every_latent(with_latents):
+    """Latents recomputed in float64 from the saved weights and the stored activations."""
+    from safetensors.numpy import load_file
+
+    config, folders = with_latents
+    corpus, values = extracted(folders, config)
+    w = load_file(folders.build / "dictionaries" / "sae" / "sae_weights.safetensors")
+    pre = (values.astype(np.float64) - w["b_dec"]) @ w["W_enc"] + w["b_enc"]
+    latents = np.where(pre > w["threshold"], np.maximum(pre, 0), 0)
+    n_alive = 0
+    for index in range(latents.shape[1]):
+        shard = json.loads((folders.build / "shards" / "sae" / f"{index}.json").read_bytes())
+        assert shard["kind"] == "sae"
+        assert not shard["is_signed"]
+        active = latents[corpus.is_measured, index] > 0
+        assert shard["stats"]["density"] == pytest.approx(active.mean(), abs=1e-9)
+        assert shard["stats"]["max"] == pytest.approx(
+            latents[corpus.is_measured, index].max(), rel=1e-5, abs=1e-6
+        )
+        got = [e["value"] for e in shard["examples"] if e["group"] == "top"]
+        want = np.sort(latents[corpus.is_measured, index][active])[::-1][: config.summarize.k]
+        np.testing.assert_allclose(got, want, rtol=1e-5)
+        assert not [e for e in shard["examples"] if e["group"] == "bottom"]
+        n_alive += bool(active.any())
+    assert n_alive > 3, "a dictionary of dead latents proves nothing"
+
+
+def test_directions_and_latents_stand_on_one_site(with_latents):
+    config, folders = with_latents
+    ids = json.loads((folders.build / "shards" / "explorer.json").read_bytes())["columns"]["id"]
+    assert sum(i.startswith("lora/") for i in ids) == 14
+    assert sum(i.startswith("sae/") for i in ids) == 28
+    assert [name for name, state, _ in status(config, folders) if state == "done"] == [
+        "corpus", "extract", "train", "summarize", "collect", "publish",
+    ]  # fmt: skip
+
+
+def test_a_trained_dictionary_is_loaded_by_path_with_the_same_pages(with_latents, tmp_path: Path):
+    config, folders = with_latents
+    trained = folders.build / "dictionaries" / "sae"
+    table = config.collections[0].model_copy(update={"train": None, "path": str(trained)})
+    here = folders_in(tmp_path)
+    build(config.model_copy(update={"collections": [table]}), here)
+    wanted, got = shards_of(folders), shards_of(here)
+    assert [n for n in wanted if n.startswith("sae/") and got[n] != wanted[n]] == []
+
+
+def test_a_dictionary_for_other_channels_is_refused(with_latents, tmp_path: Path):
+    config, folders = with_latents
+    trained = str(folders.build / "dictionaries" / "sae")
+    table = config.collections[0].model_copy(
+        update={"train": None, "path": trained, "channels": ["lora/L0/*"]}
+    )
+    with pytest.raises(FeaturebookError, match=r"reads 14 values per token.*the input has 7"):
+        build(config.model_copy(update={"collections": [table]}), folders, only=["collect"], force=True)
+    foreign = json.loads((Path(trained) / "cfg.json").read_bytes())
+    foreign["metadata"]["input_channels"][3] = "lora/L0/other"
+    (tmp_path / "cfg.json").write_text(json.dumps(foreign))
+    (tmp_path / "sae_weights.safetensors").write_bytes(
+        (Path(trained) / "sae_weights.safetensors").read_bytes()
+    )
+    other = config.collections[0].model_copy(update={"train": None, "path": str(tmp_path)})
+    with pytest.raises(FeaturebookError, match="wants 'lora/L0/other' where this run gives 'lora/L0/o_proj'"):
+        build(config.model_copy(update={"collections": [other]}), folders, only=["collect"], force=True)
+    table = table.model_copy(update={"channels": ["lora/L9/*"]})
+    with pytest.raises(FeaturebookError, match=r"no channel matches 'lora/L9/\*'"):
+        build(config.model_copy(update={"collections": [table]}), folders, only=["collect"], force=True)
+
+
+def test_dictionaries_need_stored_activations(with_latents, tmp_path: Path):
+    config, _ = with_latents
+    streaming = config.extract.model_copy(update={"keep_activations": False})
+    with pytest.raises(FeaturebookError, match="keep_activations = true"):
+        build(config.model_copy(update={"extract": streaming}), folders_in(tmp_path))

@@ -157,7 +157,7 @@ def _fetched(table: CollectionTable) -> Path:
 
 def _check_inputs(table: CollectionTable, dictionary: Dictionary, ids: list[str]) -> None:
     """A dictionary that names the channels it was trained on must get exactly these."""
-    recorded = (dictionary.notes.get("metadata") or {}).get("input_channels")
+    recorded = dictionary.notes.get("input_channels")
     if recorded and recorded != ids:
         wrong = next((pair for pair in zip(recorded, ids) if pair[0] != pair[1]), (recorded[-1], ids[-1]))
         raise FeaturebookError(

@@ -163,7 +163,12 @@ def _weights(file: TensorFile, cfg: dict[str, Any], bias: str = "b_enc") -> dict
         "normalization": _NORMALIZATIONS[normalization],
         "is_transcoder": is_transcoder,
         "W_skip": file.take("W_skip", d_out=d_out, d_in=d_in) if "skip" in cfg["architecture"] else None,
-        "notes": {"format": "saelens", "architecture": cfg["architecture"], "hook_name": cfg["hook_name"]},
+        "notes": {
+            "format": "saelens",
+            "architecture": cfg["architecture"],
+            "hook_name": cfg["hook_name"],
+            "input_channels": (cfg.get("metadata") or {}).get("input_channels"),  # Featurebook's own
+        },
     }
 
 
