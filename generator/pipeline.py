@@ -179,11 +179,9 @@ def _reason(stage: Stage, config: RunConfig, folders: Folders, stale: set[str], 
 
 
 def _sentence(facts: dict[str, Any]) -> str:
-    return ", ".join(
-        f"{value:,} {key.removeprefix('n_').replace('_', ' ')}"
-        for key, value in facts.items()
-        if isinstance(value, int)
-    )
+    """The counts and sizes among a stage's facts: "42 channels, 6 layers"."""
+    counted = {k: v for k, v in facts.items() if k.startswith("n_") or k.endswith("_bytes")}
+    return ", ".join(f"{v:,} {k.removeprefix('n_').replace('_', ' ')}" for k, v in counted.items() if v)
 
 
 # --- corpus ----------------------------------------------------------------------------------------------------
