@@ -133,7 +133,7 @@ export function firingAt(shard, token) {
 }
 
 /**
- * The channels of a document by their largest |activation| / reference RMS at the tokens that were measured (special
+ * The channels of a document, one of each collection at a time, by their largest |activation| / reference RMS at the tokens that were measured (special
  * tokens mostly are not, and would come first in every document).
  * @param {DocumentShard} shard
  * @returns {{channel: number, value: number}[]}  strongest first, with its activation there
@@ -148,8 +148,23 @@ export function strongestHere(shard) {
     }
   }
   const ratio = (/** @type {number} */ channel) => Math.abs(values[channel]) / (shard.channels[channel].reference_rms || 1)
-  return Array.from(values, (value, channel) => ({ channel, value }))
+  const ordered = Array.from(values, (value, channel) => ({ channel, value }))
     .sort((a, b) => ratio(b.channel) - ratio(a.channel) || a.channel - b.channel)
+  return inTurn(ordered, ({ channel }) => shard.channels[channel].id.split("/")[0])
+}
+
+/**
+ * One of each kind at a time, in the order in which the kinds first come: collections are not compared, since what is
+ * mostly silent has a small RMS.
+ * @template T
+ * @param {T[]} ordered
+ * @param {(one: T) => string} kindOf
+ * @returns {T[]}
+ */
+export function inTurn(ordered, kindOf) {
+  const groups = [...new Set(ordered.map(kindOf))].map((kind) => ordered.filter((one) => kindOf(one) === kind))
+  const longest = Math.max(0, ...groups.map((group) => group.length))
+  return Array.from({ length: longest }, (_, place) => groups.flatMap((group) => group.slice(place, place + 1))).flat()
 }
 
 /**

@@ -12,6 +12,7 @@ const { curve, curvePath, countChart } = await import("../../site_assets/assets/
 const { readableId } = await import("../../site_assets/assets/shards.mjs")
 const { panel: loadings } = await import("../../site_assets/assets/panels/loadings.mjs")
 const { panel: latents } = await import("../../site_assets/assets/panels/latents.mjs")
+const { inTurn } = await import("../../site_assets/assets/reading.mjs")
 const { everything, formatView, parseView, Selection } = await import("../../site_assets/assets/selection.mjs")
 
 const read = (/** @type {string} */ path) => readFileSync(new URL(path, import.meta.url), "utf8")
@@ -155,6 +156,12 @@ test("the explorer leaves out dead latents until it is asked for them", () => {
   assert.equal(view.dead, true)
   assert.equal(selection.rows(view).length, columns.collection.filter((name) => name === "sae").length)
   assert.equal(formatView(view), "collection=sae&dead=1")
+})
+
+test("channels of several collections take turns", () => {
+  const ordered = ["sae/1", "sae/2", "sae/3", "lora/L0/a", "lora/L0/b"]
+  assert.deepEqual(inTurn(ordered, (id) => id.split("/")[0]), ["sae/1", "lora/L0/a", "sae/2", "lora/L0/b", "sae/3"])
+  assert.deepEqual(inTurn([], String), [])
 })
 
 test("a latent is named with its collection", () => {
