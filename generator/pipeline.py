@@ -458,7 +458,9 @@ def _collected_tokens(config: RunConfig, folders: Folders) -> int | None:
 
 
 def _publish_depends_on(config: RunConfig, folders: Folders) -> Any:
-    return [config.publish.model_dump(), config.name, path_key(str(folders.docs / "notes"))]
+    # Pages cost seconds, so any change of the code that renders them renders them anew.
+    code = path_key(str(Path(__file__).parent / "publish" / "**" / "*.py"))
+    return [config.publish.model_dump(), config.name, path_key(str(folders.docs / "notes")), code]
 
 
 def _publish(config: RunConfig, folders: Folders, out: Artifact, progress: Progress) -> dict[str, Any]:
