@@ -98,5 +98,43 @@ def check(run: Path) -> None:
         click.echo(line)
 
 
+@main.command()
+@click.option(
+    "--to",
+    "format_name",
+    required=True,
+    metavar="FORMAT",
+    help="neuronpedia, circuit-tracer, saedashboard or openai.",
+)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="A new folder for the files.")
+@click.option("--collection", default=None, help="Only this collection.")
+@build_folder
+def export(format_name: str, out: Path, collection: str | None, build_dir: Path) -> None:
+    """Write the features of a built site in the format of another tool (docs/exchange.md)."""
+    from generator.publish.exchange import export_site
+
+    facts = export_site(build_dir / "shards", out, format_name, collection)
+    click.echo(f"{facts['n_features']:,} features in {facts['n_files']:,} files below {out}")
+    for note in facts["notes"]:
+        click.echo(f"  {note}")
+
+
+@main.command("import")
+@click.option("--from", "format_name", required=True, metavar="FORMAT", help="saedashboard or neuronpedia.")
+@click.argument("source", type=click.Path(path_type=Path))
+@build_folder
+@docs_folder
+def import_features(format_name: str, source: Path, build_dir: Path, docs_dir: Path) -> None:
+    """Make a site from somebody else's feature files, without a model (docs/exchange.md)."""
+    from generator.pipeline import Folders
+    from generator.pipeline import build as run_stages
+    from generator.publish.exchange import import_site
+
+    run_stages(import_site(source, build_dir, format_name), Folders(build_dir, docs_dir), only=["publish"])
+    click.echo(
+        f"Publish again with: python -m generator build {build_dir / 'run.toml'} --only publish --build-dir {build_dir}"
+    )
+
+
 if __name__ == "__main__":
     main(prog_name="python -m generator")
