@@ -1,12 +1,14 @@
-"""Makes the demo's tokenizer, base model and adapter: ``python -m generator.demo.recipe [--out FOLDER]``.
+"""Makes the demo's tokenizer, base model, adapter and sparse autoencoder: ``python -m generator.demo.recipe [--out FOLDER]``.
 
-Runs on one CPU core, with fixed seeds and a fixed order of everything, so the same versions of torch, transformers,
+``--sae-only`` makes the autoencoder alone, from the base model, adapter and corpus that lie in the folder. Runs on one CPU core, with fixed seeds and a fixed order of everything, so the same versions of torch, transformers,
 peft and tokenizers on the same kind of processor give the same weights.
 """
 
 import copy
 import json
 import math
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,6 +24,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from generator.artifacts import read_json, to_json
+from generator.config import load_run
 from generator.demo.corpus import (
     ADAPTER_SHARES,
     BASE_SHARES,
@@ -29,8 +32,13 @@ from generator.demo.corpus import (
     to_jsonl,
     training_texts,
 )
+from generator.pipeline import Folders, build
 
 FOLDER = Path(__file__).parent
+SAE_RUN = FOLDER.parent / "runs" / "demo-train-sae.toml"
+"""The run file whose collection ``sae`` says how the autoencoder is trained."""
+SAE_FILES = ("cfg.json", "sae_weights.safetensors", "training.json")
+"""What is shipped of it: SAELens' two files, and the figures and curves for its page."""
 END, TURN, TURN_END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 SPLIT = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 """How Qwen2's tokenizer cuts text before the merges: every digit is a token."""
@@ -93,7 +101,7 @@ Log = Callable[[str], None]
 
 
 def make(out: Path, recipe: Recipe, log: Log = print) -> dict[str, Any]:
-    """Trains everything and writes ``corpus.jsonl``, ``base/``, ``adapter/`` and ``report.json``.
+    """Trains everything and writes ``corpus.jsonl``, ``base/``, ``adapter/``, ``report.json`` and ``sae/``.
 
     Args:
         out: Folder to write to; existing files of these names are replaced.
@@ -103,8 +111,7 @@ def make(out: Path, recipe: Recipe, log: Log = print) -> dict[str, Any]:
     Returns:
         The report: sizes and mean losses in nats per token on the published corpus, which no model has seen.
     """
-    torch.set_num_threads(1)
-    torch.use_deterministic_algorithms(True)
+    run_deterministically()
     out.mkdir(parents=True, exist_ok=True)
     (out / "corpus.jsonl").write_bytes(to_jsonl(published()))
     base_texts = training_texts("base", BASE_SHARES, recipe.base.n_documents)
@@ -128,7 +135,40 @@ def make(out: Path, recipe: Recipe, log: Log = print) -> dict[str, Any]:
         "recipe": asdict(recipe),
     }
     (out / "report.json").write_bytes(to_json(report))
+    make_sae(out, log)
     return report
+
+
+def run_deterministically() -> None:
+    """One thread, and no kernel whose sums come in another order each time; for the rest of the process."""
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+
+
+def make_sae(out: Path, log: Log = print) -> None:
+    """Trains the sparse autoencoder of ``demo-train-sae.toml`` and writes ``SAE_FILES`` to ``sae/``.
+
+    The activations are those of the folder's models on the folder's corpus, measured by the same stages as any run's.
+
+    Args:
+        out: Folder that holds ``corpus.jsonl``, ``base/`` and ``adapter/``; existing files in ``sae/`` are replaced.
+        log: Told the held-out figures.
+    """
+    shipped = load_run(SAE_RUN)
+    model = {"base": str(out / "base"), "adapter": str(out / "adapter")}
+    config = shipped.model_copy(
+        update={
+            "model": shipped.model.model_copy(update=model),
+            "corpus": shipped.corpus.model_copy(update={"source": str(out / "corpus.jsonl")}),
+        }
+    )
+    (out / "sae").mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        build(config, Folders(Path(folder)), only=("corpus", "extract", "train"))
+        for name in SAE_FILES:
+            shutil.copyfile(Path(folder) / "dictionaries" / "sae" / name, out / "sae" / name)
+    held_out = read_json(out / "sae" / "training.json")["held_out"]
+    log("sae: " + ", ".join(f"{name} {held_out[name]:.4f}" for name in ("fvu", "l0", "dead_share")))
 
 
 def train_tokenizer(texts: list[str], vocabulary: int) -> PreTrainedTokenizerFast:
@@ -314,8 +354,13 @@ def trainable_size(model: PeftModel) -> int:
 
 @click.command()
 @click.option("--out", type=click.Path(path_type=Path), default=FOLDER, help="Folder to write to.")
-def main(out: Path) -> None:
-    """Makes the demo's corpus, tokenizer, base model and adapter."""
+@click.option("--sae-only", is_flag=True, help="Make the autoencoder alone, from the folder's models.")
+def main(out: Path, sae_only: bool) -> None:
+    """Makes the demo's corpus, tokenizer, base model, adapter and sparse autoencoder."""
+    if sae_only:
+        run_deterministically()
+        make_sae(out, click.echo)
+        return
     report = make(out, Recipe(), click.echo)
     for model, losses in report["losses"].items():
         click.echo(f"{model}: " + ", ".join(f"{kind} {loss:.3f}" for kind, loss in losses.items()))
