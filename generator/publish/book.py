@@ -93,9 +93,9 @@ class Book:
 
     @cached_property
     def dead(self) -> Bool[np.ndarray, " channel"]:
-        """Latents that were active at no measured token."""
+        """Latents that were active at no measured token; one of unknown density is not among them."""
         is_latent = np.array([channel.kind != "lora" for channel in self.summary.channels], np.bool_)
-        return is_latent & ~(self.summary.statistics["share_active"] > 0)
+        return is_latent & (self.summary.statistics["share_active"] == 0)
 
     def is_dead(self, index: int) -> bool:
         """Whether a latent was active at no measured token."""

@@ -172,7 +172,7 @@ def _channels(found: ForeignSet, heads: dict[tuple[int, str, int], dict[str, Any
     for f in found.features:
         name = collection_name(f.set_name)
         has_layers = len(layers[f.set_name]) > 1 and f.layer >= 0
-        given = {
+        given: dict[str, Any] = {
             "id": f"{name}/L{f.layer}/{f.index}" if has_layers else f"{name}/{f.index}",
             "collection": name,
             "kind": "sae",
@@ -248,7 +248,7 @@ def _statistics(rows: list[Row], corpus: Corpus, examples: Ragged) -> dict[str, 
         "n_tokens": np.array([row.feature.n_tokens for row in rows], np.int64),
         "n_nonfinite": np.zeros(len(rows), np.int64),
         "n_documents": np.array(documents, np.int64),
-        **{name: nan for name in UNKNOWN},
+        **dict.fromkeys(UNKNOWN, nan),
         "min": np.array([row.smallest for row in rows]),
         "max": np.array([row.feature.largest for row in rows]),
         "share_positive": np.where(is_signed, np.nan, density),

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from generator.artifacts import Writer, to_json
-from generator.publish.exchange.shelf import Shelf, Source, has_range, rounded, window_of
+from generator.publish.exchange.shelf import Shelf, Source, has_range, rounded, slug_of, window_of
 
 NAMES = {"top": "Top activations", "bottom": "Bottom activations", "random": "Random samples"}
 """Names of groups; the front end takes its scale from the first group, which is ``top``."""
@@ -20,11 +20,12 @@ NAMES = {"top": "Top activations", "bottom": "Bottom activations", "random": "Ra
 def export(shelf: Shelf, sources: list[Source], writer: Writer) -> list[str]:
     """Writes ``<collection>/features/index.json.gz`` and one ``layer_N.bin`` per layer."""
     by_collection: dict[str, dict[str, Source]] = {}
+    has_layers = {source.collection for source in sources if source.layer is not None}
     for source in sources:
-        layer = "0" if source.layer is None else str(source.layer)
-        by_collection.setdefault(source.name if source.layer is None else source.name.split("-", 1)[1], {})[
-            layer
-        ] = source
+        name = slug_of(source.collection)
+        if source.layer is None and source.collection in has_layers:
+            name += "-outside"  # the number 0 is taken by a layer
+        by_collection.setdefault(name, {})[str(source.layer or 0)] = source
     for name, layers in by_collection.items():
         index = {}
         for layer, source in layers.items():

@@ -113,7 +113,7 @@ def activations(shard: dict[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
-def bounds_of(shard: dict[str, Any], name: str) -> tuple[float, float, float]:
+def bounds_of(shard: dict[str, Any], name: str) -> tuple[int | float, float | None, int | float | None]:
     """A group as an interval of activations and the share of tokens in it."""
     if name == "top":
         return TOP, shard["stats"]["max"], TOP
@@ -130,7 +130,8 @@ def read(source: Path) -> ForeignSet:
     Raises:
         FeaturebookError: no such file, or one of another shape.
     """
-    features, facts = [], {}
+    features: list[ForeignFeature] = []
+    facts: dict[str, Any] = {}
     for path in files_named(source, "batch-*.json"):
         batch = Reading(load_json(path), f"{path}")
         set_name = batch.text("sae_set")
