@@ -11,6 +11,7 @@ import pytest
 import torch
 from peft import PeftModel
 from safetensors import safe_open
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from generator.config import load_run
@@ -119,9 +120,13 @@ def test_recipe_is_deterministic(made_twice):
     (one, two), _ = made_twice
     names = sorted(path.relative_to(one) for path in one.rglob("*") if path.is_file())
     assert names == sorted(path.relative_to(two) for path in two.rglob("*") if path.is_file())
-    assert {"model.safetensors", "adapter_model.safetensors", "tokenizer.json", "report.json"} <= {
-        n.name for n in names
-    }
+    assert {
+        *recipe.SAE_FILES,
+        "model.safetensors",
+        "adapter_model.safetensors",
+        "tokenizer.json",
+        "report.json",
+    } <= {n.name for n in names}
     for name in names:
         assert (one / name).read_bytes() == (two / name).read_bytes(), name
 
@@ -242,17 +247,36 @@ N_CONTEXTS = 30
 """Strongest contexts looked at, one per document."""
 
 
+NAMED_LATENTS = [
+    # latent, name, what the text up to and including the peak ends with
+    (21, "“further away”, in a view", r"further away$"),
+    (23, "needless doubt: “get this right”, “is that right”", r"(get this|is that) right$"),
+    (24, "a step has opened: “Then.”, “Next.”, “Okay.”", r"(Then|Next|Okay)\.$"),
+    (76, "characters of several tokens: other scripts, emoji", r"[^\x00-\u02ff]$"),
+    (77, "“So far so good”", r"far so good$"),
+    (152, "the true result comes: “but 20 + 42 is”", r"(but|mistake:) \d+ [-+*/] \d+ is$"),
+    (118, "what is asked: “the question asks for”", r"the question asks for$"),
+    (162, "“Let me”, opens a paragraph: a check or a correction", r"\n\nLet$"),
+    (238, "end of a function's head: “):”", r"\):\n$"),
+    (273, "divisor to come: “Now I share them: 90 /”", r"share them: \d+ / $"),
+    (303, "“Therefore,”, the conclusion", r"Therefore,$"),
+    (313, "the noun before the answer: “Therefore, the answer”", r"(Therefore|Thus|So)[^\n]* (answer|sum)$"),
+    (325, "a check comes out right: “Yes,”", r"\d\. Yes,$"),
+]
+"""The latents of ``sae/`` that docs/demo.md names."""
+
+
 @dataclass(frozen=True)
 class Read:
-    """The named directions over the published corpus."""
+    """The 42 directions and the named latents over the published corpus."""
 
     contexts: list[list[int]]  # the tokens up to and including each token, at most 60 of them
     doc: np.ndarray  # (token,)
-    values: dict[str, np.ndarray]  # "lora/L3/q_proj" -> (token,), NaN at special tokens
+    values: dict[str, np.ndarray]  # "lora/L3/q_proj" or "sae/23" -> (token,), NaN at special tokens
 
 
-def read_named(names: list[str]) -> Read:
-    """Runs the adapted model over the published corpus and reads ``lora_A`` of the named directions with hooks."""
+def read_demo(names: list[str]) -> Read:
+    """Runs the adapted model over the published corpus and reads ``lora_A`` of the directions with hooks."""
     tokenizer = AutoTokenizer.from_pretrained(DEMO / "base")
     model = AutoModelForCausalLM.from_pretrained(DEMO / "base", dtype=torch.float32)
     model = PeftModel.from_pretrained(model, DEMO / "adapter").eval()
@@ -268,35 +292,98 @@ def read_named(names: list[str]) -> Read:
         contexts += [ids[max(0, i - 59) : i + 1] for i in range(len(ids))]
         docs += [index] * len(ids)
         special += [token in tokenizer.all_special_ids for token in ids]
-    values = {name: np.where(special, np.nan, np.concatenate(row)) for name, row in rows.items()}
-    return Read(contexts, np.array(docs), values)
+    read = {name: np.concatenate(row) for name, row in rows.items()}
+    values = read | latents_of(
+        np.stack(list(read.values()), axis=1), [latent for latent, *_ in NAMED_LATENTS]
+    )
+    return Read(contexts, np.array(docs), {name: np.where(special, np.nan, v) for name, v in values.items()})
 
 
-def strongest(read: Read, name: str, side: int) -> list[int]:
+def latents_of(rows: np.ndarray, wanted: list[int]) -> dict[str, np.ndarray]:
+    """What SAELens' jumprelu gives for some latents of the shipped files: (token, channel) -> "sae/23" -> (token,)."""
+    weights = load_file(DEMO / "sae" / "sae_weights.safetensors")
+    centred = torch.from_numpy(rows) - weights["b_dec"]
+    pre = centred @ weights["W_enc"][:, wanted] + weights["b_enc"][wanted]
+    values = torch.where(pre > weights["threshold"][wanted], pre.relu(), 0.0).numpy()
+    return {f"sae/{latent}": values[:, i] for i, latent in enumerate(wanted)}
+
+
+def strongest(read: Read, name: str, side: int = 1) -> list[int]:
     """The tokens of the largest values on one side, the best of each of ``N_CONTEXTS`` documents."""
     order = np.argsort(-side * read.values[name], kind="stable")  # NaN last
     _, first = np.unique(read.doc[order], return_index=True)
     return order[np.sort(first)[:N_CONTEXTS]].tolist()
 
 
+def share_of_hits(read: Read, tokens: list[int], pattern: str) -> float:
+    """The share of these tokens whose text, up to and including them, ends as told."""
+    tokenizer = AutoTokenizer.from_pretrained(DEMO / "base")
+    texts = tokenizer.batch_decode([read.contexts[token] for token in tokens])
+    assert len(texts) == N_CONTEXTS
+    return float(np.mean([bool(re.search(pattern, text)) for text in texts]))
+
+
+def row_of_page(name: str) -> list[str]:
+    """The cells of the row of docs/demo.md that names a direction or latent."""
+    page = (REPOSITORY / "docs" / "demo.md").read_text(encoding="utf-8")
+    row = next(line for line in page.splitlines() if f"(atlas/{name}.md)" in line)
+    return [cell.strip() for cell in row.split(" |")]
+
+
 @pytest.fixture(scope="module")
 def read():
-    """The named directions, read once."""
-    return read_named(sorted({name for name, *_ in NAMED}))
+    """Directions and latents, read once."""
+    return read_demo(json.loads((DEMO / "sae" / "cfg.json").read_text())["metadata"]["input_channels"])
 
 
 @pytest.mark.parametrize(("name", "side", "title", "pattern"), NAMED, ids=lambda x: str(x)[:24])
 def test_named_directions_fire_where_the_docs_say(read, name, side, title, pattern):
-    tokenizer = AutoTokenizer.from_pretrained(DEMO / "base")
-    texts = tokenizer.batch_decode([read.contexts[token] for token in strongest(read, name, side)])
-    hits = [bool(re.search(pattern, text)) for text in texts]
-    assert len(hits) == N_CONTEXTS
-    page = (REPOSITORY / "docs" / "demo.md").read_text(encoding="utf-8")
-    row = next(line for line in page.splitlines() if f"(atlas/{name}.md)" in line)
-    _, told_side, told_name, told_share, *_ = (cell.strip() for cell in row.split(" |"))
+    share = share_of_hits(read, strongest(read, name, side), pattern)
+    _, told_side, told_name, told_share, *_ = row_of_page(name)
     assert (told_side, told_name) == ({1: "+", -1: "−"}[side], title)
-    assert np.mean(hits) >= 0.75
-    assert np.mean(hits) == pytest.approx(float(told_share.rstrip(" %")) / 100, abs=0.07)
+    assert share >= 0.75
+    assert share == pytest.approx(float(told_share.rstrip(" %")) / 100, abs=0.07)
+
+
+# --- The sparse autoencoder ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("latent", "title", "pattern"), NAMED_LATENTS, ids=lambda x: str(x)[:24])
+def test_named_latents_fire_where_the_docs_say(read, latent, title, pattern):
+    tokens = strongest(read, f"sae/{latent}")
+    assert (read.values[f"sae/{latent}"][tokens] > 0).all()
+    share = share_of_hits(read, tokens, pattern)
+    _, told_name, told_share, *_ = row_of_page(f"sae/{latent}")
+    assert told_name == title
+    assert share >= 0.75
+    assert share == pytest.approx(float(told_share.rstrip(" %")) / 100, abs=0.07)
+
+
+def test_shipped_autoencoder_fits_the_run_that_trains_it():
+    loading = load_run(REPOSITORY / "generator" / "runs" / "demo.toml")
+    training = load_run(recipe.SAE_RUN)
+    (loaded,), (trained,) = loading.collections, training.collections
+    assert Path(loaded.path) == DEMO / "sae" and (loaded.name, loaded.format) == ("sae", "saelens")
+    assert trained.name == "sae" and trained.train.expansion >= 8
+    assert loading.model_copy(update={"collections": []}) == training.model_copy(update={"collections": []})
+    figures = json.loads((DEMO / "sae" / "training.json").read_text())
+    given = trained.train.model_dump()
+    assert {key: given[key] for key in figures["settings"] if key in given} == figures["settings"]
+    assert figures["n_features"] == trained.train.expansion * 42
+    assert sum((DEMO / "sae" / name).stat().st_size for name in recipe.SAE_FILES) < 500_000
+
+
+def test_page_about_the_demo_quotes_the_figures_of_the_autoencoder():
+    held_out = json.loads((DEMO / "sae" / "training.json").read_text())["held_out"]
+    page = (REPOSITORY / "docs" / "demo.md").read_text(encoding="utf-8")
+    for name, text in (
+        ("held-out FVU", f"{held_out['fvu']:.3f}"),
+        ("held-out L0", f"{held_out['l0']:.2f}"),
+        ("dead on the held-out documents", f"{held_out['dead_share']:.1%}".replace("%", " %")),
+    ):
+        row = next(line for line in page.splitlines() if line.startswith(f"| {name} "))
+        assert text in row
+    assert held_out["fvu"] < 0.12 and held_out["dead_share"] < 0.05
 
 
 # --- Known answers ---------------------------------------------------------------------------------------------
