@@ -31,7 +31,9 @@ def test_the_same_shards_give_the_same_bytes(shards: Path, format_name: str):
 
 
 def test_uploads_keep_the_rules_of_the_api(shards: Path):
-    uploads = {p: orjson.loads(b) for p, b in exported(shards, "neuronpedia").items() if p.startswith("upload/")}
+    uploads = {
+        p: orjson.loads(b) for p, b in exported(shards, "neuronpedia").items() if p.startswith("upload/")
+    }
     assert {u["source"] for u in uploads.values()} == {"0-lora", "1-lora", "lora", "sae"}
     for upload in uploads.values():
         assert set(upload) == {"modelId", "source", "features"}
@@ -127,7 +129,9 @@ def test_the_front_end_finds_every_feature(shards: Path, shelf: Shelf):
 def test_signed_features_have_bottom_examples_and_repeats_are_marked(shards: Path):
     found = fetch(exported(shards, "circuit-tracer"), "lora", 0, 0)
     groups = {g["quantile_name"]: g["examples"] for g in found["examples_quantiles"]}
-    assert list(groups)[:2] == ["Top activations", "Bottom activations"] and list(groups)[-1] == "Random samples"
+    assert (
+        list(groups)[:2] == ["Top activations", "Bottom activations"] and list(groups)[-1] == "Random samples"
+    )
     peaks = [e["tokens_acts_list"][e["train_token_ind"]] for e in groups["Bottom activations"]]
     assert peaks == sorted(peaks) and peaks[0] == found["act_min"]
     shown = [tuple(e["tokens"]) for g in groups.values() for e in g]
@@ -183,7 +187,10 @@ def test_tokens_of_one_character_become_one():
 
 
 def test_bins_are_added_in_pairs_that_leave_zero_an_edge():
-    shard = {"is_signed": True, "histogram": {"edges": [0.5 * i for i in range(-3, 4)], "counts": [1, 2, 3, 4, 5, 6]}}
+    shard = {
+        "is_signed": True,
+        "histogram": {"edges": [0.5 * i for i in range(-3, 4)], "counts": [1, 2, 3, 4, 5, 6]},
+    }
     assert active_histogram(shard, 6)[1] == [1, 2, 3, 4, 5, 6]
     assert active_histogram(shard, 4) == ([-1.5, -0.5, 0.5, 1.5], [1, 5, 9, 6])
 

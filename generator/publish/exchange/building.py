@@ -51,13 +51,12 @@ class Row:
 
     @property
     def smallest(self) -> float:
-        """The minimum: 0 behind a ReLU."""
+        """The minimum, where an interval reaches down to it; 0 behind a ReLU."""
         if not self.channel.is_signed:
             return 0.0
-        lows = [
-            i.low for i, _ in self.feature.by_interval.values() if group_name(self.feature, i) == "bottom"
-        ]
-        return lows[0] if lows else float("nan")
+        intervals = [interval for interval, _ in self.feature.by_interval.values()]
+        whole = [i.low for i in intervals if group_name(self.feature, i) in ("bottom", "random")]
+        return min(whole, default=float("nan"))
 
 
 def build_corpus(found: ForeignSet) -> Corpus:

@@ -20,7 +20,7 @@ class Interval:
     """Of all tokens, inside it; NaN when not known."""
 
 
-TOP = -1
+TOP = -1.0
 """``bin_min`` and ``bin_contains`` of the strongest examples, which belong to no interval."""
 
 
@@ -59,7 +59,7 @@ class ForeignFeature:
     maximum: float = math.nan
     n_tokens: int = 0
     """Tokens behind the statistics; 0 when not known."""
-    histogram: tuple[list[float], list[float]] = ((), ())  # type: ignore[assignment]
+    histogram: tuple[list[float], list[float]] = field(default_factory=lambda: ([], []))
     """Centres of bins of equal width, and counts."""
     correlated: list[tuple[int, float]] = field(default_factory=list)
     """Index of another feature of the set, and Pearson's r."""

@@ -116,7 +116,7 @@ def activations(shard: dict[str, Any]) -> list[dict[str, Any]]:
 def bounds_of(shard: dict[str, Any], name: str) -> tuple[int | float, float | None, int | float | None]:
     """A group as an interval of activations and the share of tokens in it."""
     if name == "top":
-        return TOP, shard["stats"]["max"], TOP
+        return int(TOP), shard["stats"]["max"], int(TOP)
     group = group_of(shard, name)
     return group["low"], group["high"], group["share"]
 
