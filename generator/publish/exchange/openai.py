@@ -31,7 +31,7 @@ def atom(shard: dict[str, Any]) -> dict[str, Any]:
         "mean_act_squared": mean * mean + std * std,
         "skew": stats["skewness"] or 0.0,
         "kurtosis": stats["kurtosis"] or 0.0,
-        "hist": {f"{edge:g}": count for edge, count in zip(edges, shard["histogram"]["counts"])},
+        "hist": {str(edge): count for edge, count in zip(edges, shard["histogram"]["counts"])},
         "top": [_sequence(shard, e) for e in shard["examples"] if e["group"] == "top"],
         "random": [_sequence(shard, e) for e in shard["examples"] if e["group"] == "random"],
     }
