@@ -12,7 +12,6 @@ FORBIDDEN = {
     "measure": {"summarize", "publish", "pipeline", "__main__"},
     "summarize": {"measure", "publish", "pipeline", "__main__"},
     "publish": {"measure", "summarize", "pipeline", "__main__"},
-    "demo": {"summarize", "publish", "pipeline", "__main__"},
 }
 SPINE = {"errors", "artifacts", "config", "blocks", "summaries", "progress"}
 
@@ -33,6 +32,13 @@ def imported(path: Path) -> set[str]:
 def test_parts_meet_on_disk_only(part: str):
     for path in (PACKAGE / part).rglob("*.py"):
         assert not imported(path) & FORBIDDEN[part], path
+
+
+def test_nothing_imports_the_demo():
+    """The recipe stands above the pipeline: it trains the demo's dictionary by the stages of a run."""
+    for path in PACKAGE.rglob("*.py"):
+        if path.parent != PACKAGE / "demo":
+            assert "demo" not in imported(path), path
 
 
 def test_the_spine_imports_nothing_above_it():
