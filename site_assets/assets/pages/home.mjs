@@ -75,7 +75,8 @@ const WIDEST_CELL = 180
  * @param {Context} context
  */
 export function mount(element, shard, context) {
-  const overview = new Overview(shard.grid, context).element
+  // A site made of imported latents has no layer × module grid.
+  const overview = shard.grid.modules.length ? new Overview(shard.grid, context).element : null
   const picked = cards(shard, context)
   // On a phone the grid is long: the cards come first, in the order of reading as well as on the screen.
   const isNarrow = matchMedia("(max-width: 44.9844em)").matches
