@@ -11,7 +11,7 @@ import { number, percent } from "./numbers.mjs"
 import { legendTones, toneOf } from "./heatmap/scale.mjs"
 import { groupOf, groupTokens, nextStrong, pieces, visible } from "./heatmap/tokens.mjs"
 import { Tooltip } from "./heatmap/tooltip.mjs"
-import { areShortcutsOn, openHelp } from "./heatmap/help.mjs"
+import { areShortcutsOn, offerKeys } from "./keys.mjs"
 
 /** @typedef {import("./heatmap/tokens.mjs").Strip} Strip */
 /** @typedef {import("./heatmap/tokens.mjs").Group} Group */
@@ -149,6 +149,7 @@ export function tokenTable(strip) {
  */
 export function attachHeatmap(container) {
   const tooltip = Tooltip.shared()
+  listKeys()
   const off = new AbortController()
   const options = { signal: off.signal }
   container.addEventListener("pointerover", (event) => event.pointerType !== "touch" && hover(tooltip, event), options)
@@ -159,6 +160,48 @@ export function attachHeatmap(container) {
   container.addEventListener("keydown", (event) => press(tooltip, container, event), options)
   container.addEventListener("copy", copySource, options)
   return () => off.abort()
+}
+
+let isListed = false
+
+/** The keys of runs, in the page's list once there is a run. */
+function listKeys() {
+  if (isListed) return
+  isListed = true
+  offerKeys("Examples", [
+    { keys: "j", does: "next example", run: () => stepRun(1) },
+    { keys: "k", does: "previous example", run: () => stepRun(-1) },
+  ])
+  offerKeys("In an example", [
+    { keys: "← →", does: "previous, next token" },
+    { keys: "↑ ↓", does: "previous, next example" },
+    { keys: "Home End", does: "first, last token" },
+    { keys: "[ ]", does: "previous, next token above half of the maximum" },
+    { keys: "Enter", does: "keep the value open; Esc closes it" },
+    { keys: "e", does: "the whole example, or one line" },
+    { keys: "d", does: "the example in its document" },
+    { keys: "t", does: "the example as a table" },
+  ])
+}
+
+/**
+ * Goes to the next or previous run of the page: from the one in focus, else from the top of the window.
+ * @param {1 | -1} step
+ */
+function stepRun(step) {
+  const runs = /** @type {HTMLElement[]} */ (Array.from(document.querySelectorAll(".fb-run"))).filter((run) => run.checkVisibility?.() ?? true)
+  const now = runs.findIndex((run) => run.contains(document.activeElement))
+  const below = runs.findIndex((run) => run.getBoundingClientRect().top > topOfText())
+  const next = now >= 0 ? runs[now + step] : step > 0 ? runs[below] : runs[(below < 0 ? runs.length : below) - 1]
+  const stop = /** @type {HTMLElement | null | undefined} */ (next?.querySelector('[tabindex="0"]'))
+  if (!stop) return false
+  stop.focus({ preventScroll: true })
+  next.scrollIntoView({ block: "nearest" })
+}
+
+/** Where the page begins below its header that stays. */
+function topOfText() {
+  return document.querySelector(".md-header")?.getBoundingClientRect().bottom ?? 0
 }
 
 /**
@@ -262,8 +305,7 @@ function press(tooltip, container, event) {
   else if (action === "pin") {
     tooltip.pin(found.token, () => describe(found.state, found.index))
     announce(found.run, found.state, found.index)
-  } else if (action === "help") openHelp()
-  else if (action === "next" || action === "previous") focusRun(container, found.run, action === "next" ? 1 : -1)
+  } else if (action === "next" || action === "previous") focusRun(container, found.run, action === "next" ? 1 : -1)
   else found.run.dispatchEvent(new CustomEvent(`fb-${action}`, { bubbles: true }))
 }
 
@@ -271,7 +313,7 @@ function press(tooltip, container, event) {
  * What a key does: the number of the group to go to, or a word.
  * @param {{run: HTMLElement, state: RunState, index: number}} found
  * @param {string} key
- * @returns {number | "pin" | "help" | "next" | "previous" | "table" | "expand" | null}
+ * @returns {number | "pin" | "next" | "previous" | "table" | "expand" | "document" | null}
  */
 function actionOf({ run, state, index }, key) {
   const { groups, scale, from } = state
@@ -288,7 +330,7 @@ function actionOf({ run, state, index }, key) {
     const strong = nextStrong(groups, scale, index, key === "]" ? 1 : -1)
     return strong < from || strong > end ? null : strong
   }
-  return key === "t" ? "table" : key === "e" ? "expand" : key === "?" ? "help" : null
+  return key === "t" ? "table" : key === "e" ? "expand" : key === "d" ? "document" : null
 }
 
 /**

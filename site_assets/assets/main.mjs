@@ -7,6 +7,7 @@
  * the frame: static HTML that says something without JavaScript and reserves the space of what will be drawn.
  */
 import { h } from "./elements.mjs"
+import { startKeys } from "./keys.mjs"
 import { fetchJson, shardUrl, pageUrl } from "./shards.mjs"
 
 /**
@@ -88,5 +89,10 @@ export function mountAll() {
     }
 }
 
-if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", mountAll)
-else mountAll()
+function start() {
+  startKeys()
+  mountAll()
+}
+
+if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start)
+else start()

@@ -2,7 +2,7 @@
 import { h } from "../elements.mjs"
 import { legend } from "../heatmap.mjs"
 import { linearScale, toneOf } from "../heatmap/scale.mjs"
-import { areShortcutsOn } from "../heatmap/help.mjs"
+import { areShortcutsOn, offerKeys } from "../keys.mjs"
 import { groupOf, visible } from "../heatmap/tokens.mjs"
 import { Tooltip } from "../heatmap/tooltip.mjs"
 import { count, number } from "../numbers.mjs"
@@ -102,6 +102,11 @@ class Reader {
     })
     this.panel.addEventListener("keydown", (event) => event.key === "Escape" && prose.element.focus())
     addEventListener("hashchange", () => this.read())
+    offerKeys("In the text", [
+      { keys: "← →", does: "previous, next token" },
+      { keys: "[ ]", does: "previous, next token above half of the strongest value of the first channel" },
+      { keys: "Enter", does: "to the list of what fires at the token; Esc goes back" },
+    ])
   }
 
   /** Takes the token and the channels from the address: `#t=57&c=lora/L3/q_proj`. */
