@@ -192,7 +192,7 @@ def test_an_adapter_on_the_embedding_is_ablated():
         found = model(input_ids=ids).logits
     with torch.no_grad(), adapter_off(model):
         torch.testing.assert_close(found, model(input_ids=ids).logits, atol=1e-4, rtol=1e-3)
-    parts = list_parts(adapted, ablation._places(bare(model), adapted), "lora")
+    parts = list_parts(adapted, ablation.places_of(bare(model), adapted), "lora")
     assert {p.first_layer for p in parts if p.channel.startswith("lora/model.embed_tokens")} == {0}
 
 

@@ -132,7 +132,7 @@ def measure_ablation(
     anatomy = study(model)
     check_head(anatomy)
     adapted = adapted_modules(anatomy.model, settings.basis)
-    parts = list_parts(adapted, _places(anatomy.model, adapted), settings.collection)
+    parts = list_parts(adapted, places_of(anatomy.model, adapted), settings.collection)
     removals = list(
         dict.fromkeys(part.removed for part in parts)
     )  # a module of rank 1 is its direction: measured once
@@ -352,7 +352,8 @@ def _method(settings: AblationSettings, docs: Sequence[int], corpus: Corpus) -> 
     }
 
 
-def _places(model: nn.Module, adapted: Sequence[AdaptedModule]) -> list[Place]:
+def places_of(model: nn.Module, adapted: Sequence[AdaptedModule]) -> list[Place]:
+    """The addresses of adapted modules, as extraction gives them."""
     names = [name for name, _ in model.named_modules()]
     inside = tuple(
         f"{module.name}." for module in adapted
