@@ -26,6 +26,13 @@ docs_folder = click.option(
     show_default=True,
     help="MkDocs' folder of pages; generated ones go below atlas/.",
 )
+labels_folder = click.option(
+    "--labels-dir",
+    type=click.Path(path_type=Path),
+    default=Path("labels"),
+    show_default=True,
+    help="Folder of labels, *.jsonl.",
+)
 
 
 class _Commands(click.Group):
@@ -63,27 +70,32 @@ def main(debug: bool) -> None:
 @click.option("--dry-run", is_flag=True, help="Print what would run, and why.")
 @build_folder
 @docs_folder
-def build(run: Path, only: str, force: bool, dry_run: bool, build_dir: Path, docs_dir: Path) -> None:
+@labels_folder
+def build(
+    run: Path, only: str, force: bool, dry_run: bool, build_dir: Path, docs_dir: Path, labels_dir: Path
+) -> None:
     """Build everything that is not up to date: corpus, activations, summary, pages."""
     from generator.config import load_run
     from generator.pipeline import Folders
     from generator.pipeline import build as run_stages
 
     stages = [name.strip() for name in only.split(",") if name.strip()]
-    run_stages(load_run(run), Folders(build_dir, docs_dir), only=stages, force=force, dry_run=dry_run)
+    folders = Folders(build_dir, docs_dir, labels_dir)
+    run_stages(load_run(run), folders, only=stages, force=force, dry_run=dry_run)
 
 
 @main.command()
 @run_file
 @build_folder
 @docs_folder
-def status(run: Path, build_dir: Path, docs_dir: Path) -> None:
+@labels_folder
+def status(run: Path, build_dir: Path, docs_dir: Path, labels_dir: Path) -> None:
     """Say of every stage whether it is done, and what it holds."""
     from generator.config import load_run
     from generator.pipeline import Folders
     from generator.pipeline import status as stage_rows
 
-    for name, state, facts in stage_rows(load_run(run), Folders(build_dir, docs_dir)):
+    for name, state, facts in stage_rows(load_run(run), Folders(build_dir, docs_dir, labels_dir)):
         click.echo(f"{name:<10} {state:<40} {facts}".rstrip())
 
 

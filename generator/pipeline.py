@@ -14,10 +14,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from generator.artifacts import Artifact, Writer, content_key, path_key, remove_dead_temporaries
+from generator.artifacts import Artifact, Writer, content_key, file_key, path_key, remove_dead_temporaries
 from generator.blocks import Activations, Block, Channel, Corpus, Directions, block_bounds
 from generator.config import RunConfig
 from generator.errors import FeaturebookError, nearest
+from generator.findings import Findings, join_findings, load_findings
 from generator.progress import Progress, console, show
 from generator.summaries import Summary, join
 
@@ -38,6 +39,8 @@ class Folders:
     """Everything computed; can be copied to another machine."""
     docs: Path = Path("docs")
     """MkDocs' pages; generated ones go below ``atlas/``, hand-written notes stand in ``notes/``."""
+    labels: Path = Path("labels")
+    """What people and models say of channels: ``*.jsonl``, docs/labels.md."""
 
 
 @dataclass(frozen=True)
@@ -222,13 +225,17 @@ def _corpus_tokens(config: RunConfig, folders: Folders) -> int | None:
 # --- extract ---------------------------------------------------------------------------------------------------
 
 
+def _has_adapter(config: RunConfig) -> bool:
+    return config.model.adapter is not None
+
+
 def _extract_depends_on(config: RunConfig, folders: Folders) -> Any:
     # Batching, workers and packing do not change values; a run that streams keeps states of the summary instead.
     layout = {"batch_tokens", "workers", "exclude_special", "exclude_first"}
     return [
         config.model.model_dump(exclude={"device", "base", "adapter"}),
         path_key(config.model.base),
-        path_key(config.model.adapter),
+        path_key(str(config.model.adapter)),
         config.extract.model_dump(exclude=layout),
         config.collection,
         config.seed,
@@ -460,23 +467,43 @@ def _collected_tokens(config: RunConfig, folders: Folders) -> int | None:
 def _publish_depends_on(config: RunConfig, folders: Folders) -> Any:
     # Pages cost seconds, so any change of the code that renders them renders them anew.
     code = path_key(str(Path(__file__).parent / "publish" / "**" / "*.py"))
-    return [config.publish.model_dump(), config.name, path_key(str(folders.docs / "notes")), code]
+    labels = [[path.name, file_key(path)] for path in sorted(folders.labels.glob("*.jsonl"))]
+    return [config.publish.model_dump(), config.name, path_key(str(folders.docs / "notes")), labels, code]
 
 
 def _publish(config: RunConfig, folders: Folders, out: Artifact, progress: Progress) -> dict[str, Any]:
     from generator.publish import publish
 
-    paths = [folders.build / "summary" / "summary.h5"]
-    paths += [folders.build / "latents" / f"{c.name}.h5" for c in config.collections]
+    corpus = load_corpus(folders)
     return publish(
         config,
-        load_corpus(folders),
-        join([Summary.load(path) for path in paths]),
+        corpus,
+        _whole_summary(config, folders, corpus),
         Writer(folders.build / "shards"),
         Writer(folders.docs),
         folders.docs / "notes",
         progress,
+        folders.labels,
+        findings=_all_findings(config, folders),
     )
+
+
+def _whole_summary(config: RunConfig, folders: Folders, corpus: Corpus) -> Summary:
+    """Everything that was measured of channels: of the adapter's, then of each collection's."""
+    paths = [folders.build / "summary" / "summary.h5"] if _has_adapter(config) else []
+    paths += [folders.build / "latents" / f"{c.name}.h5" for c in config.collections]
+    if paths:
+        return join([Summary.load(path) for path in paths])
+    from generator.summarize import blank_summary
+
+    return blank_summary(corpus, config.summarize, config.seed, {})
+
+
+def _all_findings(config: RunConfig, folders: Folders) -> dict[str, Findings]:
+    """What the stages that need the model found out of single channels, by panel."""
+    stages = [stage for stage in stages_of(config) if stage.name in ("effects", "analyze")]
+    paths = [path for stage in stages for path in sorted((folders.build / stage.folder).glob("*.h5"))]
+    return join_findings([load_findings(path) for path in paths])
 
 
 def _has_pages(folders: Folders, manifest: dict[str, Any]) -> bool:
@@ -488,10 +515,11 @@ def _has_pages(folders: Folders, manifest: dict[str, Any]) -> bool:
 STAGES = (
     Stage("corpus", "corpus", 1, (), _corpus_depends_on, _build_corpus, _unknown, "documents"),
     Stage("extract", "activations", 1, ("corpus",), _extract_depends_on, _extract, _corpus_tokens,
-          is_whole=_has_all_chunks),
+          is_wanted=_has_adapter, is_whole=_has_all_chunks),
     Stage("train", "dictionaries", 1, ("corpus", "extract"), _train_depends_on, _train, _unknown,
           is_wanted=_is_training),
-    Stage("summarize", "summary", 1, ("corpus", "extract"), _summarize_depends_on, _summarize, _corpus_tokens),
+    Stage("summarize", "summary", 1, ("corpus", "extract"), _summarize_depends_on, _summarize, _corpus_tokens,
+          is_wanted=_has_adapter),
     Stage("collect", "latents", 1, ("corpus", "extract", "train"), _collect_depends_on, _collect, _collected_tokens,
           is_wanted=_has_collections),
     Stage("publish", "publish", 1, ("corpus", "summarize", "collect"), _publish_depends_on, _publish, _unknown,

@@ -1,7 +1,7 @@
 """What a publication knows before its first page: which channels have pages, their order, texts and links."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import Any
@@ -12,6 +12,9 @@ from jaxtyping import Bool
 from generator.blocks import Channel, Corpus
 from generator.config import RunConfig
 from generator.errors import FeaturebookError, nearest
+from generator.findings import Findings
+from generator.publish.labels import Labels
+from generator.publish.presets import Preset, preset_of
 from generator.publish.tokens import StringTable, TokenTexts
 from generator.publish.visible import plain
 from generator.summaries import Loadings, Summary
@@ -36,6 +39,15 @@ class Book:
     summary: Summary
     published: list[int]
     """Channels that get a page, as indices into the channel table, in the order of previous and next."""
+    labels: Labels = field(default_factory=Labels)
+    """What people and models say of the channels."""
+    findings: dict[str, Findings] = field(default_factory=dict)
+    """What only the model could say of them, by panel."""
+
+    @cached_property
+    def preset(self) -> Preset:
+        """How much of the summary the channels' own pages show."""
+        return preset_of(self.config.publish.preset, len(self.published))
 
     @cached_property
     def texts(self) -> TokenTexts:
@@ -147,7 +159,13 @@ class Book:
         return self.summary.channels[self.published[place]].id if 0 <= place < len(self.published) else None
 
 
-def open_book(config: RunConfig, corpus: Corpus, summary: Summary) -> Book:
+def open_book(
+    config: RunConfig,
+    corpus: Corpus,
+    summary: Summary,
+    labels: Labels | None = None,
+    findings: dict[str, Findings] | None = None,
+) -> Book:
     """Chooses and orders the channels.
 
     Raises:
@@ -156,7 +174,7 @@ def open_book(config: RunConfig, corpus: Corpus, summary: Summary) -> Book:
     channels = summary.channels
     chosen = set(_chosen(config.publish.channels, [c.id for c in channels]))
     order = sorted(range(len(channels)), key=lambda i: (*_table_order(channels[i]), i))
-    return Book(config, corpus, summary, [i for i in order if i in chosen])
+    return Book(config, corpus, summary, [i for i in order if i in chosen], labels or Labels(), findings or {})
 
 
 def _table_order(channel: Channel) -> tuple[bool, int, str]:

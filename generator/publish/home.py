@@ -11,7 +11,7 @@ from generator.progress import Progress
 from generator.publish.book import SCHEMA, Book
 from generator.publish.explorer import token_texts
 from generator.publish.grid import module_grid
-from generator.publish.records import examples_of, open_record
+from generator.publish.records import examples_of, identity_of, open_record, sources_of
 from generator.publish.tokens import StringTable
 from generator.publish.visible import without_surrogates
 
@@ -31,8 +31,8 @@ def home_shard(book: Book, progress: Progress) -> dict[str, Any]:
         "corpus": corpus_facts(book),
         "grid": module_grid(book),
         "cards": cards,
-        "tokens": strings.strings,
-        "special": strings.special,
+        **strings.fields(),
+        **sources_of(book, *(card["example"] for card in cards)),
         "notes": book.summary.notes,
         "provenance": provenance(book),
     }
@@ -48,6 +48,7 @@ def site_facts(book: Book) -> dict[str, Any]:
         "repository": publish.repository,
         "site_url": publish.site_url,
         "name": book.config.name,
+        "preset": book.preset.name,
         "n_channels": len(book.published),
         "n_channels_measured": len(book.summary.channels),
         "n_layers": len(book.layers),
@@ -72,7 +73,7 @@ def model_facts(book: Book) -> dict[str, Any]:
     """Model and adapter as extraction described them, without paths of the machine that ran it."""
     return {
         "base": without_paths(book.config.model.base),
-        "adapter": without_paths(book.config.model.adapter),
+        "adapter": without_paths(book.config.model.adapter),  # null for a model as it is
         "facts": without_paths({k: v for k, v in book.summary.facts.items() if k != "collections"}),
     }
 
@@ -145,28 +146,17 @@ def _card(book: Book, index: int, strings: StringTable) -> dict[str, Any]:
     """A channel in short: its tokens and its strongest example of either sign."""
     record = open_record(book, index, strings)
     groups = book.summary.groups
-
-    def strongest(columns: dict[str, np.ndarray]) -> np.ndarray:
-        sides = [groups.index(name) for name in ("top", "bottom") if name in groups]
-        firsts = [np.flatnonzero(columns["group"] == side)[:1] for side in sides]
-        rows = np.concatenate(firsts)
-        return rows[np.argsort(-np.abs(columns["value"][rows]), kind="stable")[:1]]
-
-    examples = examples_of(record, strongest)
-    channel = record.channel
+    rows = book.summary.examples.of(index)
+    sides = [groups.index(name) for name in ("top", "bottom") if name in groups]
+    firsts = np.concatenate([np.flatnonzero(rows["group"] == side)[:1] for side in sides])
+    strongest = firsts[np.argsort(-np.abs(rows["value"][firsts]), kind="stable")[:1]]
     return {
-        "id": channel.id,
-        "label": None,
-        "collection": channel.collection,
-        "kind": channel.kind,
-        "layer": channel.layer if channel.layer >= 0 else None,
-        "module": channel.module,
-        "rank_index": channel.rank_index,
-        "rank": channel.rank,
-        "is_signed": channel.is_signed,
+        **identity_of(book, index),
+        "label": book.labels.text(record.channel.id),
         "scale": record.scale,
         "max_abs": book.largest(index),
         "top_tokens": token_texts(book, book.summary.top_tokens, index),
-        "bottom_tokens": token_texts(book, book.summary.bottom_tokens, index) if channel.is_signed else [],
-        "example": examples[0] if examples else None,
+        "bottom_tokens": token_texts(book, book.summary.bottom_tokens, index) if record.channel.is_signed else [],
+        "example": examples_of(record, lambda _: strongest),
+        "example_group": groups[int(rows["group"][strongest[0]])] if len(strongest) else None,
     }

@@ -12,6 +12,7 @@ from generator.artifacts import Writer, to_json
 from generator.blocks import Corpus
 from generator.config import RunConfig
 from generator.errors import FeaturebookError
+from generator.findings import Findings
 from generator.progress import Progress
 from generator.publish import pages
 from generator.publish.addresses import check_distinct, page_path, shard_path
@@ -20,10 +21,11 @@ from generator.publish.collection import collection_id, collection_shard, points
 from generator.publish.documents import doc_id, document_shard
 from generator.publish.explorer import explorer_shard
 from generator.publish.home import home_shard, site_facts
+from generator.publish.labels import read_labels
 from generator.publish.layers import layer_id, layer_shard
 from generator.publish.notes import read_notes
 from generator.publish.panels import selected_panels
-from generator.publish.records import open_record
+from generator.publish.records import open_own_record
 from generator.publish.shards import channel_shard
 from generator.summaries import Summary
 
@@ -55,6 +57,8 @@ def publish(
     docs: Writer,
     notes_folder: Path,
     progress: Progress,
+    labels_folder: Path | None = None,
+    findings: dict[str, Findings] | None = None,
 ) -> dict[str, Any]:
     """Writes all shards and pages.
 
@@ -66,15 +70,20 @@ def publish(
         docs: Rooted at docs/; only ``atlas/`` below it is written.
         notes_folder: docs/notes, with hand-written notes by id.
         progress: Advances by one per channel, layer and document.
+        labels_folder: With ``*.jsonl`` (docs/labels.md); no labels when absent.
+        findings: What only the model could say of channels, by panel.
 
     Returns:
-        Facts for the manifest: ``n_channels``, ``n_layers``, ``n_documents``, ``n_pages``, ``n_shards``, ``n_notes``,
+        Facts for the manifest: ``n_channels``, ``n_layers``, ``n_documents``, ``n_pages``, ``n_shards``, ``n_notes``, ``n_labels``,
         ``shard_bytes``, ``page_bytes``, ``n_removed``.
 
     Raises:
-        FeaturebookError: a panel or channel that does not exist; ids that fall together; a full disk.
+        FeaturebookError: a panel or channel that does not exist; ids that fall together; a label that cannot be
+            read; a full disk.
     """
-    book = open_book(config, corpus, summary)
+    is_signed = {channel.id: channel.is_signed for channel in summary.channels}
+    labels = read_labels(labels_folder, config.name, is_signed, progress.note) if labels_folder else None
+    book = open_book(config, corpus, summary, labels, findings)
     selected_panels(config.publish.panels)
     entries = list(_entries(book, progress))
     check_distinct(entry.shard_id for entry in entries)
@@ -99,6 +108,7 @@ def publish(
         "n_pages": sum(entry.page is not None for entry in entries),
         "n_shards": sum(entry.shard is not None for entry in entries),
         "n_notes": sum(entry.id in notes for entry in entries),
+        "n_labels": len(book.labels),
         "n_removed": n_removed,
         **sizes,
     }
@@ -135,7 +145,7 @@ def _may_have_note(book: Book, entries: list[Entry]) -> set[str]:
 
 
 def _channel_shard(book: Book, index: int) -> dict[str, Any]:
-    return channel_shard(open_record(book, index))
+    return channel_shard(open_own_record(book, index))
 
 
 def _write(writer: Writer, path: str, content: bytes) -> int:
