@@ -5,6 +5,7 @@ written from them.
 """
 
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -16,7 +17,7 @@ Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
 
 
-RESERVED = ("layer", "doc", "collection", "explorer", "layers", "documents", "home")
+RESERVED = ("layer", "doc", "collection", "explorer", "layers", "documents", "home", "search", "token")
 """Names that addresses of the site begin with."""
 
 
@@ -31,8 +32,9 @@ class ModelTable(Table):
 
     base: str
     """Folder or Hugging Face hub id of the base model."""
-    adapter: str
-    """Folder or hub id of the PEFT LoRA adapter."""
+    adapter: str | None = None
+    """Folder or hub id of the PEFT LoRA adapter. Without one, dictionaries read the model's own activations, and ``[analyze]`` the
+    model as it is."""
     adapter_name: str = ""
     """Which adapter, when the folder holds several (subfolders); empty for the only one."""
     revision: str | None = None
@@ -154,6 +156,9 @@ class SummarizeTable(Table):
     """Documents, chosen by hash, that get a page of their own."""
     document_megabytes: float = 20.0
     """Cap on the memory of these documents' values."""
+    value_tokens: Count = 12288
+    """Tokens, in whole documents with a page, at which every value of every channel is kept: for comparing channels and for
+    reading an example inside its document."""
 
 
 class TrainSettings(Table):
@@ -189,12 +194,12 @@ class TrainSettings(Table):
     are recorded and folded into the saved weights. ``none``: inputs as they are."""
     aux_weight: float = Field(default=1 / 32, ge=0)
     """Weight of the auxiliary loss: dead latents reconstruct the error (Gao et al. 2024, arXiv:2406.04093, section A.2)."""
-    aux_k: Positive | None = None
-    """Dead latents used per token for it; ``k`` when absent."""
+    aux_k: Positive | Literal["k", "half"] = "k"
+    """Dead latents used per token for it: a number, as many as ``k``, or ``half`` of the inputs (Gao et al.)."""
     aux_reads: Literal["error", "input"] = "error"
     """What the dead latents encode for it: the ``error`` itself (the rank-1 project) or the ``input`` (Gao et al.)."""
-    dead_after: Positive = 1_000_000
-    """Tokens without activation after which a latent counts as dead."""
+    dead_after: Positive | Literal["auto"] = 1_000_000
+    """Tokens without activation after which a latent counts as dead; ``auto``: a fifth of a pass, at most 200,000."""
     threshold_beta: float = Field(default=0.99, ge=0, lt=1)
     """Decay of the running estimate of the threshold: the mean of each batch's smallest active score."""
     held_out: float = Field(default=0.05, gt=0, lt=1)
@@ -235,8 +240,9 @@ PRESETS: dict[str, dict[str, Any]] = {
         "learning_rate": 3e-3,
         "warmup_steps": 50,
         "decay": 0.5,
+        "aux_k": "half",
         "aux_reads": "input",
-        "dead_after": 200_000,
+        "dead_after": "auto",
         "decoder": "free",
         "scale": "global",
         "epochs": 4,
@@ -299,6 +305,92 @@ class CollectionTable(Table):
         return self
 
 
+class AnalyzedModel(Table):
+    """``[[analyze.models]]``: another model, analysed on the same text and prompts so that its pages stand beside."""
+
+    name: str
+    """Names its files and pages; ``main`` is the run's own model."""
+    base: str
+    """Folder or hub id of the model."""
+    adapter: str | None = None
+    """Folder or hub id of a LoRA adapter for it."""
+    revision: str | None = None
+    """Branch, tag or commit of the model on the hub."""
+
+
+class AnalyzeTable(Table):
+    """``[analyze]``: geometry of layers, attention, predictions and ablation of the model itself; docs/analysis.md."""
+
+    parts: list[Literal["layers", "heads", "ablation", "divergence", "texts"]] = [
+        "layers",
+        "heads",
+        "ablation",
+        "divergence",
+        "texts",
+    ]
+    """What is computed: ``layers`` (geometry), ``heads`` (scores of attention heads), ``ablation`` (effect of every part of the
+    adapter), ``divergence`` (base against adapted at every token of documents), ``texts`` (prompts and single documents)."""
+    prompts: list[str] | str = []
+    """Texts of one's own; or a JSONL file of objects with ``text`` and perhaps ``name``. ``[MASK]`` stands for the mask token
+    of any masked model; a causal model reads up to the first one."""
+    documents: Count | list[str] = 2
+    """Documents of the corpus that are analysed like prompts: their names, or how many (chosen by hash)."""
+    corpus_documents: Positive | None = None
+    """Documents, chosen by hash, that the geometry of layers reads; all when absent."""
+    head_documents: Positive = 64
+    """Documents, chosen by hash, that scores of heads come from; attention weights cost more than the rest."""
+    ablation_documents: Positive = 16
+    """Documents, chosen by hash, on which the adapter's parts are taken away."""
+    divergence_documents: Count = 40
+    """Documents that get the divergence of base and adapted model at every token: the first, by hash, of those with a page."""
+    threshold: float = Field(default=0.95, gt=0, le=1)
+    """Share of the variance that the PCA dimension must hold."""
+    sample_tokens: Positive = 1024
+    """Tokens of the hashed sample for CKA, TwoNN and the histogram entropy."""
+    clusters: Positive = 6
+    """Clusters of heads, at most."""
+    batch_tokens: Positive = 4096
+    """Tokens of a forward pass for geometry; a quarter of it for heads, an eighth for divergence. Halved when memory runs out."""
+    head_tokens: Positive = 512
+    """Queries of a document beyond this many do not count in scores of heads."""
+    repeat_length: Positive = 50
+    """Length of s in the repeated random sequences s + s that induction is scored on; shorter where the context is."""
+    ablation_batch_tokens: Positive = 2048
+    """Tokens of a forward pass of ablation, all parts that share it included."""
+    parts_per_pass: Positive = 4
+    """Parts of the adapter that share a forward pass; halved when memory runs out."""
+    text_tokens: Positive = 256
+    """A document analysed alone is read up to here. Prompts are read whole."""
+    attention_tokens: Positive = 128
+    """Attention weights of a text are kept up to this token: they grow with the square of the length."""
+    top_tokens: Positive = 10
+    """Likeliest tokens listed at each position; half as many after each layer of the logit lens."""
+    continuations: Count = 3
+    """Sampled continuations of each prompt."""
+    continuation_tokens: Positive = 20
+    """Tokens of each, at most."""
+    temperature: float = Field(default=1.0, ge=0)
+    """Temperature of sampling; 0 takes the likeliest token."""
+    top_k: Count = 50
+    """Sampling draws from so many likeliest tokens; 0 draws from all."""
+    nodes: Positive = 64
+    """Points on the path of integrated gradients, to begin with."""
+    max_nodes: Positive = 512
+    """They are doubled up to here until the attributions add up to within 2 %."""
+    models: list[AnalyzedModel] = []
+    """Further models."""
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> "AnalyzeTable":
+        names = [model.name for model in self.models]
+        for name in names:
+            if name == "main" or not name.replace("-", "").replace("_", "").isalnum() or not name.isascii():
+                raise ValueError(f"model {name!r} cannot be used: take letters, digits, - and _, and not main")
+        if len({name.lower() for name in names}) < len(names):
+            raise ValueError(f"analysed models need different names; these are {', '.join(names)}")
+        return self
+
+
 class PublishTable(Table):
     """``[publish]``: the site."""
 
@@ -312,6 +404,9 @@ class PublishTable(Table):
     """Address at which the site will be published."""
     channels: list[str] | int | None = None
     """Publish a subset: globs over ids, or how many."""
+    preset: Literal["auto", "full", "compact"] = "auto"
+    """``full`` shows every example that was kept; ``compact`` fewer and shorter ones, so that tens of thousands of pages fit;
+    ``auto`` is ``full`` up to 2,000 published channels (docs/shards.md)."""
     panels: list[str] | None = None
     """Panels to show, in order; all when absent."""
     picked: list[str] = []
@@ -334,6 +429,8 @@ class RunConfig(Table):
     publish: PublishTable = PublishTable()
     collections: list[CollectionTable] = []
     """Dictionaries over the adapter's activations."""
+    analyze: AnalyzeTable | None = None
+    """Analysis of the model's layers, attention and predictions; none when absent."""
 
     @model_validator(mode="after")
     def _names_are_free(self) -> "RunConfig":
@@ -407,13 +504,32 @@ def _with_absolute_paths(config: RunConfig, folder: Path) -> RunConfig:
         return str((folder / path).resolve()) if meant else value
 
     model = config.model.model_copy(
-        update={"base": resolve(config.model.base), "adapter": resolve(config.model.adapter)}
+        update={
+            "base": resolve(config.model.base),
+            "adapter": None if config.model.adapter is None else resolve(config.model.adapter),
+        }
     )
     source = config.corpus.source
     if source.endswith((".jsonl", ".json", ".parquet", ".txt")):
-        source = f"./{source}" if not source.startswith((".", "/", "~")) else source
+        source = _as_path(source)
     corpus = config.corpus.model_copy(update={"source": resolve(source)})
     collections = [
         c.model_copy(update={"path": resolve(c.path)}) if c.path else c for c in config.collections
     ]
-    return config.model_copy(update={"model": model, "corpus": corpus, "collections": collections})
+    update: dict[str, Any] = {"model": model, "corpus": corpus, "collections": collections}
+    if config.analyze:
+        update["analyze"] = _resolve_analysis(config.analyze, resolve)
+    return config.model_copy(update=update)
+
+
+def _as_path(value: str) -> str:
+    return value if value.startswith((".", "/", "~")) else f"./{value}"
+
+
+def _resolve_analysis(table: AnalyzeTable, resolve: Callable[[str], str]) -> AnalyzeTable:
+    models = [
+        m.model_copy(update={"base": resolve(m.base), "adapter": m.adapter and resolve(m.adapter)})
+        for m in table.models
+    ]
+    prompts = resolve(_as_path(table.prompts)) if isinstance(table.prompts, str) else table.prompts
+    return table.model_copy(update={"models": models, "prompts": prompts})
