@@ -295,6 +295,8 @@ class CollectionTable(Table):
     ``threshold``."""
     threshold: float | None = None
     """The threshold of ``selection = "threshold"``."""
+    loss_documents: Count = 16
+    """Held-out documents, chosen by hash, on which loss recovered is measured; 0 leaves it out (it loads the model)."""
 
     @model_validator(mode="after")
     def _one_origin(self) -> "CollectionTable":

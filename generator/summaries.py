@@ -5,7 +5,7 @@ docs/statistics.md. No torch here.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -88,6 +88,35 @@ class Loadings:
 
 
 @dataclass(frozen=True)
+class SharedValues:
+    """Every value of a run of channels on the same few whole documents, so that channels can be compared token by token."""
+
+    first: int
+    """The first of its channels, as an index into the channel table."""
+    doc: Int[np.ndarray, " doc"]
+    offsets: Int[np.ndarray, " doc_bound"]
+    """Where each document begins among the tokens kept."""
+    unit: Float[np.ndarray, " channel"]
+    """Activation = value × unit, with the 11 bits of a float16."""
+    values: dict[str, np.ndarray]
+    """``dense`` (token, channel), NaN where not finite; or, by channel, ``bounds``, ``token`` and ``value``: zeros left out."""
+
+    def holds(self, channel: int) -> bool:
+        """Whether a channel of the table is among them."""
+        return self.first <= channel < self.first + len(self.unit)
+
+    def of(self, channel: int) -> Float[np.ndarray, " token"]:
+        """The activations of a channel at all tokens kept, float32."""
+        row = channel - self.first
+        if "dense" in self.values:
+            return self.values["dense"][:, row].astype(np.float32) * np.float32(self.unit[row])
+        found = np.zeros(int(self.offsets[-1]), np.float32)
+        part = slice(*self.values["bounds"][row : row + 2].tolist())
+        found[self.values["token"][part]] = self.values["value"][part].astype(np.float32) * self.unit[row]
+        return found
+
+
+@dataclass(frozen=True)
 class Summary:
     """What is known of all channels of a run after one pass over the activations."""
 
@@ -134,6 +163,8 @@ class Summary:
     """Sentences for the pages: what was approximated, what was left out."""
     loadings: list[Loadings] = field(default_factory=list)
     """Of the collections that are dictionaries over channels."""
+    shared: list[SharedValues] = field(default_factory=list)
+    """One of each summary that was joined; none where ``value_tokens`` is 0."""
 
     def save(self, path: Path) -> None:
         """Writes ``summary.h5``."""
@@ -177,6 +208,13 @@ class Summary:
                 write_array(group, "channels", loadings.channels, "channel")
                 write_array(group, "read", loadings.read, "channel")
                 write_array(group, "write", loadings.write, "channel")
+            for index, shared in enumerate(self.shared):
+                group = file.create_group(f"shared/{index:05d}")
+                group.attrs["first"] = shared.first
+                for name in ("doc", "offsets", "unit"):
+                    write_array(group, name, getattr(shared, name))
+                for name, array in shared.values.items():
+                    write_array(group, f"values/{name}", array)
 
     @classmethod
     def load(cls, path: Path) -> "Summary":
@@ -217,6 +255,16 @@ class Summary:
                         group["write"][()],
                     )
                     for _, group in sorted(file.get("loadings", {}).items())
+                ],
+                shared=[
+                    SharedValues(
+                        int(group.attrs["first"]),
+                        group["doc"][()],
+                        group["offsets"][()],
+                        group["unit"][()],
+                        _arrays(group, "values"),
+                    )
+                    for _, group in sorted(file.get("shared", {}).items())
                 ],
             )
 
@@ -288,6 +336,11 @@ def join(summaries: Sequence[Summary]) -> Summary:
             for s, base in zip(summaries, starts)
             for loadings in s.loadings
         ],
+        shared=[
+            replace(shared, first=shared.first + int(base))
+            for s, base in zip(summaries, starts)
+            for shared in s.shared
+        ],
     )
 
 
@@ -337,7 +390,7 @@ def _joined_documents(summaries: Sequence[Summary], starts: np.ndarray) -> dict[
     return first | {"channel": np.concatenate(shifted, axis=1), "value": values}
 
 
-def _arrays(file: h5py.File, name: str) -> dict[str, np.ndarray]:
+def _arrays(file: h5py.Group, name: str) -> dict[str, np.ndarray]:
     return {key: dataset[()] for key, dataset in file.get(name, {}).items()}
 
 

@@ -17,6 +17,7 @@ from generator.summarize.pairs import Pairs
 from generator.summarize.profiles import Profiles
 from generator.summarize.samples import Samples
 from generator.summarize.tokens import TokenMeans
+from generator.summarize.values import Values
 from generator.summarize.view import Scope, View
 
 
@@ -49,6 +50,7 @@ STATISTICS: dict[str, type[Any]] = {
     "profiles": Profiles,
     "pairs": Pairs,
     "documents": Documents,
+    "values": Values,
 }
 """Every statistic that is accumulated, by the name of its group in an accumulator's file."""
 

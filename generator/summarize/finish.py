@@ -64,6 +64,7 @@ def finish(accumulator: Accumulator, directions: list[Directions], facts: dict[s
             neighbours=neighbours,
             cosines=cosines,
             documents=kinds["documents"].state(),
+            shared=[shared] if (shared := kinds["values"].result(scope)) else [],
             notes=notes + cosine_notes,
         )
 
@@ -185,7 +186,9 @@ def _tokens(means: TokenMeans, scope: Scope) -> tuple[Ragged, Ragged, Profile]:
 
 def _stack(lists: list[dict[str, np.ndarray]]) -> Ragged:
     offsets = np.cumsum([0, *(len(part["token_id"]) for part in lists)], dtype=np.int64)
-    return Ragged(offsets, {name: np.concatenate([part[name] for part in lists]) for name in lists[0]})
+    nothing = {"token_id": np.zeros(0, np.int64), "mean": np.zeros(0), "count": np.zeros(0, np.int64)}
+    parts = lists or [nothing]  # a run without channels has no list
+    return Ragged(offsets, {name: np.concatenate([part[name] for part in parts]) for name in nothing})
 
 
 def _profiles(results: dict[str, tuple[list[str], np.ndarray, np.ndarray]]) -> dict[str, Profile]:
