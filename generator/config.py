@@ -17,7 +17,7 @@ Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
 
 
-RESERVED = ("layer", "doc", "collection", "explorer", "layers", "documents", "home", "search", "token")
+RESERVED = ("compare", "values", "runs", "layer", "doc", "collection", "explorer", "layers", "documents", "home", "search", "token", "about", "annotate", "discuss", "cards")
 """Names that addresses of the site begin with."""
 
 
@@ -393,6 +393,19 @@ class AnalyzeTable(Table):
         return self
 
 
+class GiscusTable(Table):
+    """``[publish.giscus]``: comments through giscus.app, which stores them in GitHub discussions (docs/sharing.md)."""
+
+    repo: str
+    """``owner/name`` of the repository whose discussions hold the comments."""
+    repo_id: str
+    """Its id, as giscus.app shows it."""
+    category: str
+    """Name of the discussions' category."""
+    category_id: str
+    """Its id, as giscus.app shows it."""
+
+
 class PublishTable(Table):
     """``[publish]``: the site."""
 
@@ -413,6 +426,18 @@ class PublishTable(Table):
     """Panels to show, in order; all when absent."""
     picked: list[str] = []
     """Ids shown as cards on the home page; the most skewed when empty."""
+    branch: str = "main"
+    """Branch of the repository to which labels are proposed."""
+    authors: list[str] = []
+    """Whom a citation names."""
+    date: str = ""
+    """Day of publication for citations, ``2026-11-22``."""
+    discussions: str = ""
+    """Address of the discussions, for instance https://github.com/owner/name/discussions; every page then has a link."""
+    giscus: GiscusTable | None = None
+    """Comments on a page of their own, loaded after a click."""
+    cards: Count = 500
+    """Most pictures for link previews: of picked channels, then of labelled ones."""
 
 
 class RunConfig(Table):

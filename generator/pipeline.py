@@ -403,13 +403,15 @@ def _train_depends_on(config: RunConfig, folders: Folders) -> Any:
 
 def _train(config: RunConfig, folders: Folders, out: Artifact, progress: Progress) -> dict[str, Any]:
     from generator.measure.collections import train_collection
+    from generator.measure.training.recovered import LossMeter
 
     corpus, activations, chunks = _stored_activations(config, folders)
+    meter = LossMeter(config, corpus, progress)
     facts: dict[str, Any] = {}
     for table in config.collections:
         if table.train is not None:
             facts |= train_collection(
-                table, activations, corpus, chunks, out.folder / table.name, progress, out.key
+                table, activations, corpus, chunks, out.folder / table.name, progress, out.key, meter
             )
     return facts
 
@@ -425,13 +427,15 @@ def _collect_depends_on(config: RunConfig, folders: Folders) -> Any:
 
 def _collect(config: RunConfig, folders: Folders, out: Artifact, progress: Progress) -> dict[str, Any]:
     from generator.measure.collections import open_stream
+    from generator.measure.training.recovered import LossMeter
     from generator.summarize import Accumulator, finish
 
     corpus, activations, chunks = _stored_activations(config, folders)
+    meter = LossMeter(config, corpus, progress)
     facts: dict[str, Any] = {}
     for table in config.collections:
         stream = open_stream(
-            table, config, activations, corpus, chunks, folders.build / "dictionaries" / table.name
+            table, config, activations, corpus, chunks, folders.build / "dictionaries" / table.name, meter
         )
         block_tokens = max(1, min(BLOCK_TOKENS, LATENT_VALUES // len(stream.channels)))
         total = Accumulator(stream.channels, corpus, config.summarize, config.seed)
@@ -516,11 +520,11 @@ STAGES = (
     Stage("corpus", "corpus", 1, (), _corpus_depends_on, _build_corpus, _unknown, "documents"),
     Stage("extract", "activations", 1, ("corpus",), _extract_depends_on, _extract, _corpus_tokens,
           is_wanted=_has_adapter, is_whole=_has_all_chunks),
-    Stage("train", "dictionaries", 1, ("corpus", "extract"), _train_depends_on, _train, _unknown,
+    Stage("train", "dictionaries", 2, ("corpus", "extract"), _train_depends_on, _train, _unknown,
           is_wanted=_is_training),
     Stage("summarize", "summary", 1, ("corpus", "extract"), _summarize_depends_on, _summarize, _corpus_tokens,
           is_wanted=_has_adapter),
-    Stage("collect", "latents", 1, ("corpus", "extract", "train"), _collect_depends_on, _collect, _collected_tokens,
+    Stage("collect", "latents", 2, ("corpus", "extract", "train"), _collect_depends_on, _collect, _collected_tokens,
           is_wanted=_has_collections),
     Stage("publish", "publish", 1, ("corpus", "summarize", "collect"), _publish_depends_on, _publish, _unknown,
           "pages", is_whole=_has_pages),

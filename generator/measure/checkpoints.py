@@ -122,6 +122,7 @@ def find_adapter(model: ModelTable) -> AdapterFiles:
 
 
 def _adapter_folder(model: ModelTable) -> Path:
+    assert model.adapter is not None
     folder = Path(model.adapter).expanduser()
     if folder.is_dir():
         return folder

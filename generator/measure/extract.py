@@ -13,8 +13,8 @@ from torch import nn
 from generator.blocks import Channel, ChunkSink, Corpus, Directions
 from generator.config import RunConfig
 from generator.errors import FeaturebookError
-from generator.measure.batches import Piece
-from generator.measure.engine import Engine, Recorded, relative_distance, sliding_window
+from generator.measure.batches import Piece, pieces_of
+from generator.measure.engine import Engine, relative_distance, sliding_window
 from generator.measure.lora import AdaptedModule, Recorder, install, merge, read_adapted
 from generator.measure.model import LoadedModel, layer_list, load_model
 from generator.measure.names import public_name
@@ -62,7 +62,7 @@ class Extractor:
         Raises:
             FeaturebookError: memory does not suffice for one document; a value does not fit float16.
         """
-        return self._measure(self._pieces(chunk), np.arange(chunk.start, chunk.stop))
+        return self._measure(pieces_of(self._corpus, chunk), np.arange(chunk.start, chunk.stop))
 
     def documents(self, docs: Sequence[int]) -> ChunkValues:
         """The activations of some documents, one after another."""
@@ -70,7 +70,7 @@ class Extractor:
         tokens: list[np.ndarray] = []
         for doc in docs:
             span = self._corpus.tokens_of(doc)
-            pieces += self._pieces(span, row=sum(map(len, tokens)))
+            pieces += pieces_of(self._corpus, span, row=sum(map(len, tokens)))
             tokens.append(np.arange(span.start, span.stop))
         return self._measure(pieces, np.concatenate(tokens))
 
@@ -78,28 +78,10 @@ class Extractor:
         """Runs pieces whose rows stand for these global tokens."""
         recorded = self._engine.run(pieces, n_rows=len(tokens))
         is_measured = self._corpus.is_measured[tokens]
-        self._exclude_outliers(recorded, self._corpus.doc[tokens], is_measured)
+        exclude_outliers(
+            recorded.norms, self._corpus.doc[tokens], is_measured, self._config.extract.exclude_outliers
+        )
         return ChunkValues(self._stored(recorded.values, tokens), is_measured)
-
-    def _pieces(self, chunk: slice, row: int = 0) -> list[Piece]:
-        starts = self._corpus.pieces[:, 1]
-        first, last = np.searchsorted(starts, [chunk.start, chunk.stop])
-        return [
-            Piece(self._corpus.token_ids[context:stop], start - context, row + start - chunk.start)
-            for context, start, stop in self._corpus.pieces[first:last].tolist()
-        ]
-
-    def _exclude_outliers(
-        self, recorded: Recorded, doc: Int[np.ndarray, " token"], is_measured: Bool[np.ndarray, " token"]
-    ) -> None:
-        """Takes away, in place, positions whose norm exceeds a multiple of their document's median norm."""
-        limit = self._config.extract.exclude_outliers
-        if limit is None or recorded.norms is None or not len(doc):
-            return
-        bounds = [0, *(np.flatnonzero(np.diff(doc)) + 1).tolist(), len(doc)]
-        for start, stop in zip(bounds, bounds[1:]):
-            norms = recorded.norms[start:stop]
-            is_measured[start:stop] &= ~(norms > limit * np.median(norms))
 
     def _stored(
         self, values: Float[np.ndarray, "token channel"], tokens: Int[np.ndarray, " token"]
@@ -136,6 +118,21 @@ class Extractor:
             replace(channel, reference_rms=float(rms), threshold=threshold * float(rms))
             for channel, rms in zip(self.channels, reference_rms)
         ]
+
+
+def exclude_outliers(
+    norms: Float[np.ndarray, " token"] | None,
+    doc: Int[np.ndarray, " token"],
+    is_measured: Bool[np.ndarray, " token"],
+    limit: float | None,
+) -> None:
+    """Takes away, in place, positions whose norm exceeds a multiple of their document's median norm."""
+    if limit is None or norms is None or not len(doc):
+        return
+    bounds = [0, *(np.flatnonzero(np.diff(doc)) + 1).tolist(), len(doc)]
+    for start, stop in zip(bounds, bounds[1:]):
+        own = norms[start:stop]
+        is_measured[start:stop] &= ~(own > limit * np.median(own))
 
 
 def calibration_documents(n_docs: int, wanted: int, seed: int) -> list[int]:
@@ -203,13 +200,13 @@ def attach(
         n_channels=len(layout.channels),
         device=loaded.device,
         batch_tokens=config.extract.batch_tokens,
-        middle=_middle_layer(model, layers) if config.extract.exclude_outliers is not None else None,
+        middle=middle_layer(model, layers) if config.extract.exclude_outliers is not None else None,
         uses_head=uses_head,
         progress=progress,
     )
     longest = int((corpus.pieces[:, 2] - corpus.pieces[:, 0]).max())
     packing = engine.prove_layout(
-        _probe_pieces(corpus), config.extract.packing, window=sliding_window(model.config), longest=longest
+        probe_pieces(corpus), config.extract.packing, window=sliding_window(model.config), longest=longest
     )
     facts = _facts(config, loaded, modules, layout, layers) | {
         "packing": engine.layout,
@@ -279,14 +276,15 @@ def _trace(
     return trace, layer_calls
 
 
-def _middle_layer(model: nn.Module, layers: str | None) -> nn.Module:
+def middle_layer(model: nn.Module, layers: str | None) -> nn.Module:
+    """The layer at whose input norms are read for ``exclude_outliers``."""
     if layers is None:
         raise FeaturebookError("extract.exclude_outliers needs a model with numbered layers. Remove it.")
     numbered = list(model.get_submodule(layers).children())
     return numbered[len(numbered) // 2]
 
 
-def _probe_pieces(corpus: Corpus) -> list[Piece]:
+def probe_pieces(corpus: Corpus) -> list[Piece]:
     """Six short documents of the corpus's own tokens, two of them of equal length."""
     lengths, pieces, row = (11, 3, 7, 7, 1, 16), [], 0
     spread = np.resize(corpus.token_ids[:: max(1, corpus.n_tokens // sum(lengths))], sum(lengths))
@@ -318,19 +316,10 @@ def _facts(
     layers: str | None,
 ) -> dict[str, Any]:
     """What the pages say about the model and the adapter. No paths, no times."""
-    text = loaded.model.config.get_text_config()
-    adapter = loaded.blueprint.adapter.config
+    adapter = loaded.blueprint.adapter_config
     kind = "DoRA" if adapter.get("use_dora") else "rsLoRA" if adapter.get("use_rslora") else "LoRA"
-    return {
-        "model": public_name(config.model.base),
-        "architecture": type(loaded.model).__name__,
-        "model_type": text.model_type,
-        "n_layers": len(loaded.model.get_submodule(layers)) if layers else 0,
-        "hidden_size": getattr(text, "hidden_size", None),
-        "n_parameters": loaded.blueprint.n_parameters,
-        "dtype": str(loaded.dtype).removeprefix("torch."),
-        "device": loaded.device.type,
-        "adapter": public_name(config.model.adapter),
+    return model_facts(config, loaded, layers) | {
+        "adapter": public_name(str(config.model.adapter)),
         "adapter_type": kind,
         "adapter_name": loaded.adapter_name,
         "ranks": sorted({module.rank for module in modules}),
@@ -342,6 +331,21 @@ def _facts(
         "basis": sorted({channel.basis for channel in layout.channels}),
         "method": "exact",
         "stored_dtype": config.extract.dtype,
+    }
+
+
+def model_facts(config: RunConfig, loaded: LoadedModel, layers: str | None) -> dict[str, Any]:
+    """What the pages say about a model, with or without an adapter. No paths, no times."""
+    text = loaded.model.config.get_text_config()
+    return {
+        "model": public_name(config.model.base),
+        "architecture": type(loaded.model).__name__,
+        "model_type": text.model_type,
+        "n_layers": len(loaded.model.get_submodule(layers)) if layers else 0,
+        "hidden_size": getattr(text, "hidden_size", None),
+        "n_parameters": loaded.blueprint.n_parameters,
+        "dtype": str(loaded.dtype).removeprefix("torch."),
+        "device": loaded.device.type,
         "versions": {name: version(name) for name in ("torch", "transformers", "peft")},
     }
 

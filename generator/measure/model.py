@@ -1,4 +1,4 @@
-"""Loads the base model and its adapter, after checking on empty weights that they belong together."""
+"""Loads the base model and its adapter, if it has one, after checking on empty weights that they belong together."""
 
 import logging
 import warnings
@@ -64,29 +64,44 @@ def _cannot_load(model: ModelTable, error: Exception) -> str:
 
 @dataclass(frozen=True)
 class Blueprint:
-    """Model and adapter, matched without any weights."""
+    """Model and adapter, if there is one, matched without any weights."""
 
     config: Any
     """transformers' configuration of the base model."""
     class_name: str
-    """The transformers class whose modules the adapter names."""
+    """The transformers class: the one whose modules the adapter names, or the first that the checkpoint is made for."""
     empty: nn.Module
     """The model on the meta device: modules and shapes only."""
-    adapter: AdapterFiles
+    adapter: AdapterFiles | None
 
     @property
     def n_parameters(self) -> int:
         """Parameters of the base model, shared ones counted once."""
         return sum(p.numel() for p in self.empty.parameters())
 
+    @property
+    def adapter_config(self) -> dict[str, Any]:
+        """The adapter's configuration; empty without an adapter."""
+        return self.adapter.config if self.adapter else {}
 
-def match_adapter(model: ModelTable) -> Blueprint:
-    """Finds the class whose modules the adapter names, and compares all shapes.
+
+def read_blueprint(model: ModelTable) -> Blueprint:
+    """Finds the class of a model, and compares all shapes with those of its adapter.
 
     Raises:
         FeaturebookError: a file is missing or damaged; the adapter was made for another model.
     """
-    config, adapter = load_model_config(model), find_adapter(model)
+    config = load_model_config(model)
+    if model.adapter is not None:
+        return _match_adapter(model, config, find_adapter(model))
+    for class_name in _candidates(config, {}):
+        empty = _build_empty(class_name, config, model)
+        if empty is not None:
+            return Blueprint(config, class_name, empty, None)
+    raise FeaturebookError(f"transformers has no model class for {config.model_type!r} ({model.base}).")
+
+
+def _match_adapter(model: ModelTable, config: Any, adapter: AdapterFiles) -> Blueprint:
     modules = adapter.modules()
     if not modules:
         raise FeaturebookError(
@@ -94,7 +109,7 @@ def match_adapter(model: ModelTable) -> Blueprint:
         )
     _set_labels(config, adapter)
     best: tuple[int, str, nn.Module] | None = None
-    for class_name in _candidates(config, adapter):
+    for class_name in _candidates(config, adapter.config):
         empty = _build_empty(class_name, config, model)
         if empty is None:
             continue
@@ -107,12 +122,12 @@ def match_adapter(model: ModelTable) -> Blueprint:
     if best is None:
         raise FeaturebookError(f"transformers has no model class for {config.model_type!r} ({model.base}).")
     blueprint = Blueprint(config, best[1], best[2], adapter)
-    _check_shapes(blueprint, modules)
+    _check_shapes(blueprint, adapter, modules)
     return blueprint
 
 
-def _candidates(config: Any, adapter: AdapterFiles) -> list[str]:
-    by_task = TASK_CLASSES.get(str(adapter.config.get("task_type")))
+def _candidates(config: Any, adapter_config: dict[str, Any]) -> list[str]:
+    by_task = TASK_CLASSES.get(str(adapter_config.get("task_type")))
     names = [
         by_task,
         *(getattr(config, "architectures", None) or []),
@@ -144,16 +159,16 @@ def _build_empty(class_name: str, config: Any, model: ModelTable) -> nn.Module |
         return None  # this architecture has no such head
 
 
-def _check_shapes(blueprint: Blueprint, modules: dict[str, dict[str, Any]]) -> None:
+def _check_shapes(blueprint: Blueprint, adapter: AdapterFiles, modules: dict[str, dict[str, Any]]) -> None:
     known = dict(blueprint.empty.named_modules())
     order = {name: i for i, name in enumerate(known)}
     for name, tensors in sorted(modules.items(), key=lambda item: order.get(item[0], -1)):  # model order
         if name not in known:
             near = nearest(name, [n for n, m in known.items() if n and not list(m.children())])
             raise FeaturebookError(
-                f"The adapter {blueprint.adapter.folder.name!r} adapts {name!r}, which {blueprint.class_name} does not have. It "
+                f"The adapter {adapter.folder.name!r} adapts {name!r}, which {blueprint.class_name} does not have. It "
                 f"was made for another model (its adapter_config.json names "
-                f"{public_name(str(blueprint.adapter.config.get('base_model_name_or_path')))!r}). {near}"
+                f"{public_name(str(adapter.config.get('base_model_name_or_path')))!r}). {near}"
             )
         _check_module(blueprint, name, known[name], tensors)
 
@@ -185,11 +200,12 @@ def _check_module(blueprint: Blueprint, name: str, module: nn.Module, tensors: d
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A base model with its adapter in place, in evaluation mode."""
+    """A base model with its adapter in place, if it has one, in evaluation mode."""
 
     model: Any
     """transformers' model (a ``PreTrainedModel``) whose adapted modules are PEFT's LoRA layers."""
     adapter_name: str
+    """As PEFT calls it; empty without an adapter."""
     blueprint: Blueprint
     device: torch.device
     """Where token ids go."""
@@ -199,7 +215,7 @@ class LoadedModel:
 def load_model(
     table: ModelTable, progress: Progress, *, device: str | None = None, seed: int = 0
 ) -> LoadedModel:
-    """Loads the base model and the adapter.
+    """Loads the base model and the adapter, if the run file names one.
 
     Args:
         table: ``[model]`` of the run file.
@@ -210,7 +226,7 @@ def load_model(
     Raises:
         FeaturebookError: a bad path, a damaged file, an adapter for another model, NaN weights, no such device.
     """
-    blueprint = match_adapter(table)
+    blueprint = read_blueprint(table)
     _check_attention(table)
     place = choose_device(table, device)
     dtype = choose_dtype(table, blueprint, place)
@@ -218,10 +234,12 @@ def load_model(
         blueprint, place, dtype, is_auto=(device or table.device) == "auto", progress=progress
     )
     torch.manual_seed(seed)
-    base = _load_base(table, blueprint, place, dtype, device_map, progress)
-    model = _load_adapter(base, blueprint)
+    model = _load_base(table, blueprint, place, dtype, device_map, progress)
+    if blueprint.adapter:
+        model = _load_adapter(model, blueprint.adapter)
     _check_finite(model)
-    return LoadedModel(model.eval(), blueprint.adapter.name, blueprint, place, dtype)
+    name = blueprint.adapter.name if blueprint.adapter else ""
+    return LoadedModel(model.eval(), name, blueprint, place, dtype)
 
 
 def _check_attention(table: ModelTable) -> None:
@@ -330,7 +348,8 @@ def _load_base(
 
 def _check_missing(missing: list[str], model: nn.Module, blueprint: Blueprint, progress: Progress) -> None:
     """Weights that the checkpoint lacks are random: fatal inside the layers, worth a note in a head."""
-    supplied = {key.split("base_model.model.", 1)[-1] for key in blueprint.adapter.tensors}
+    tensors = blueprint.adapter.tensors if blueprint.adapter else ()
+    supplied = {key.split("base_model.model.", 1)[-1] for key in tensors}
     missing = [key for key in missing if key not in supplied]
     layers = layer_list(model)
     inside = [key for key in missing if layers and key.startswith(f"{layers}.")]
@@ -345,10 +364,9 @@ def _check_missing(missing: list[str], model: nn.Module, blueprint: Blueprint, p
         )
 
 
-def _load_adapter(base: nn.Module, blueprint: Blueprint) -> nn.Module:
+def _load_adapter(base: nn.Module, adapter: AdapterFiles) -> nn.Module:
     from peft import PeftModel
 
-    adapter = blueprint.adapter
     try:
         with _quiet():
             wrapped = PeftModel.from_pretrained(base, str(adapter.folder), adapter_name=adapter.name)

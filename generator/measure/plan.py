@@ -14,7 +14,7 @@ from generator.config import RunConfig
 from generator.errors import FeaturebookError
 from generator.measure.checkpoints import n_bytes
 from generator.measure.corpus import DocumentReader, context_length, load_tokenizer, longest_piece
-from generator.measure.model import Blueprint, choose_device, choose_dtype, layer_list, match_adapter
+from generator.measure.model import Blueprint, choose_device, choose_dtype, layer_list, read_blueprint
 from generator.measure.names import public_name
 from generator.measure.rows import estimate_rows
 from generator.measure.sites import Place, choose_modules, find_places
@@ -49,7 +49,7 @@ def check(config: RunConfig) -> Plan:
         FeaturebookError: what the run would stumble over: a missing path, a damaged file, an adapter for another
             model, a glob that matches nothing, a field that is not there.
     """
-    blueprint = match_adapter(config.model)
+    blueprint = read_blueprint(config.model)
     places, ranks = _measured_modules(config, blueprint)
     device = choose_device(config.model)
     dtype = choose_dtype(config.model, blueprint, device)
@@ -67,6 +67,8 @@ def check(config: RunConfig) -> Plan:
 
 
 def _measured_modules(config: RunConfig, blueprint: Blueprint) -> tuple[list[Place], list[int]]:
+    if blueprint.adapter is None:
+        return [], []
     modules = blueprint.adapter.modules()
     names = [name for name, _ in blueprint.empty.named_modules() if name]
     paths = [name for name in names if name in modules]  # model order
@@ -131,7 +133,8 @@ def _sizes(
     vocabulary = int(getattr(text, "vocab_size", 0) or 0)
     k = config.summarize.k
     return {
-        "weight_bytes": blueprint.n_parameters * dtype.itemsize + n_bytes(blueprint.adapter.tensors),
+        "weight_bytes": blueprint.n_parameters * dtype.itemsize
+        + n_bytes(blueprint.adapter.tensors if blueprint.adapter else {}),
         "batch_bytes": tokens * ((6 * hidden + 3 * widest) * dtype.itemsize + 4 * n_channels),
         "summary_bytes": n_channels * (8 * min(vocabulary, sample.n_tokens or vocabulary) + 64 * k + 65536)
         + 16 * min(n_channels, config.summarize.exact_correlations) ** 2
@@ -156,15 +159,20 @@ def _model_lines(
     places: list[Place],
     ranks: list[int],
 ) -> list[str]:
-    adapter = blueprint.adapter.config
+    adapter = blueprint.adapter_config
     layers = sorted({place.layer for place in places if place.layer >= 0})
     targets = list(dict.fromkeys(place.module for place in places))
     kind = "DoRA" if adapter.get("use_dora") else "rsLoRA" if adapter.get("use_rslora") else "LoRA"
     span = f"layers {layers[0]} to {layers[-1]} ({len(layers)})" if layers else "no numbered layer"
     shown = ", ".join(targets[:12]) + (", …" if len(targets) > 12 else "")
-    return [
+    model = (
         f"model: {public_name(config.model.base)} ({blueprint.class_name}, {blueprint.n_parameters / 1e6:,.1f} M parameters, "
-        f"{str(dtype).removeprefix('torch.')} on {device})",
+        f"{str(dtype).removeprefix('torch.')} on {device})"
+    )
+    if config.model.adapter is None:
+        return [model, "adapter: none"]
+    return [
+        model,
         f"adapter: {public_name(config.model.adapter)} ({kind}, rank {_span(ranks)}, alpha {adapter.get('lora_alpha')})",
         f"channels: {sum(ranks):,} in {len(places)} modules, {span}: {shown}",
     ]

@@ -156,7 +156,9 @@ def _card(book: Book, index: int, strings: StringTable) -> dict[str, Any]:
         "scale": record.scale,
         "max_abs": book.largest(index),
         "top_tokens": token_texts(book, book.summary.top_tokens, index),
-        "bottom_tokens": token_texts(book, book.summary.bottom_tokens, index) if record.channel.is_signed else [],
+        "bottom_tokens": token_texts(book, book.summary.bottom_tokens, index)
+        if record.channel.is_signed
+        else [],
         "example": examples_of(record, lambda _: strongest),
         "example_group": groups[int(rows["group"][strongest[0]])] if len(strongest) else None,
     }

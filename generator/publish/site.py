@@ -13,19 +13,24 @@ from generator.blocks import Corpus
 from generator.config import RunConfig
 from generator.errors import FeaturebookError
 from generator.findings import Findings
-from generator.progress import Progress
+from generator.progress import Progress, Silent
 from generator.publish import pages
+from generator.publish.about import about_shard, annotate_shard
 from generator.publish.addresses import check_distinct, page_path, shard_path
 from generator.publish.book import Book, open_book
+from generator.publish.cards import card, card_path, carded
 from generator.publish.collection import collection_id, collection_shard, points_id, points_shard
+from generator.publish.compare import COMPARE, compare_shard, compared, values_id, values_shard
 from generator.publish.documents import doc_id, document_shard
-from generator.publish.explorer import explorer_shard
-from generator.publish.home import home_shard, site_facts
+from generator.publish.explorer import OF_THE_TABLE, column_id, column_shard, explorer_shard, n_parts, part_id, rows_shard
+from generator.publish.feed import FEED, feed
+from generator.publish.home import home_shard, picked, site_facts
 from generator.publish.labels import read_labels
 from generator.publish.layers import layer_id, layer_shard
 from generator.publish.notes import read_notes
 from generator.publish.panels import selected_panels
 from generator.publish.records import open_own_record
+from generator.publish.search import search_index
 from generator.publish.shards import channel_shard
 from generator.summaries import Summary
 
@@ -42,6 +47,8 @@ class Entry:
     page: Callable[[], bytes] | None
     shard_name: str = ""
     """The id of the shard where it differs: a collection's page stands above those of its channels."""
+    picture: Callable[[], bytes] | None = None
+    """Its preview picture, a PNG beside the shards."""
 
     @property
     def shard_id(self) -> str:
@@ -89,8 +96,9 @@ def publish(
     check_distinct(entry.shard_id for entry in entries)
     check_distinct(entry.id for entry in entries)
     notes = read_notes(notes_folder, _may_have_note(book, entries), progress)
-    shards_before = _begin(shards, MANIFEST, [shard_path(e.shard_id) for e in entries if e.shard])
-    pages_before = _begin(docs, f"atlas/{MANIFEST}", [page_path(e.id) for e in entries if e.page])
+    planned = [shard_path(e.shard_id) for e in entries if e.shard] + [card_path(e.id) for e in entries if e.picture]
+    shards_before = _begin(shards, MANIFEST, planned)
+    pages_before = _begin(docs, f"atlas/{MANIFEST}", [FEED, *(page_path(e.id) for e in entries if e.page)])
     sizes = {"shard_bytes": 0, "page_bytes": 0}
     for entry in entries:
         if entry.shard:
@@ -98,8 +106,13 @@ def publish(
         if entry.page:
             body = f"\n{notes[entry.id]}\n".encode() if entry.id in notes else b""
             sizes["page_bytes"] += _write(docs, page_path(entry.id), entry.page() + body)
+        if entry.picture:
+            _write(shards, card_path(entry.id), entry.picture())
         progress.advance()
     _write(docs, "atlas/site.json", to_json(site_facts(book)))
+    news = feed(book)
+    if news:
+        _write(docs, FEED, news)
     n_removed = _finish(shards, MANIFEST, shards_before) + _finish(docs, f"atlas/{MANIFEST}", pages_before)
     return {
         "n_channels": len(book.published),
@@ -116,11 +129,12 @@ def publish(
 
 def _entries(book: Book, progress: Progress) -> Iterator[Entry]:
     """Every address of the site, in the order of writing."""
+    with_card = carded(book, picked(book, Silent()))
     for index in book.published:
         identifier = book.summary.channels[index].id
-        yield Entry(
-            identifier, partial(_channel_shard, book, index), partial(pages.channel_page, book, index)
-        )
+        page = partial(pages.channel_page, book, index, index in with_card)
+        picture = partial(_picture, book, index) if index in with_card else None
+        yield Entry(identifier, partial(_channel_shard, book, index), page, picture=picture)
     for name in book.collections:
         shard = partial(collection_shard, book, name)
         yield Entry(name, shard, partial(pages.collection_page, book, name), collection_id(name))
@@ -131,10 +145,36 @@ def _entries(book: Book, progress: Progress) -> Iterator[Entry]:
         )
     for doc in book.documents:
         yield Entry(doc_id(doc), partial(document_shard, book, doc), partial(pages.document_page, book, doc))
-    yield Entry("explorer", partial(explorer_shard, book), partial(pages.explorer_page, book))
+    yield from _compared(book)
+    yield from _found(book)
     yield Entry("layers", None, partial(pages.layers_page, book))
     yield Entry("documents", None, partial(pages.documents_page, book))
     yield Entry("home", partial(home_shard, book, progress), None)
+    yield Entry("about", partial(about_shard, book), None)
+    yield Entry("annotate", partial(annotate_shard, book), pages.annotate_page)
+    if book.config.publish.giscus:
+        yield Entry("discuss", None, pages.discuss_page)
+
+
+def _compared(book: Book) -> Iterator[Entry]:
+    """The page that compares channels, with what it fetches of each."""
+    yield Entry(COMPARE, partial(compare_shard, book), partial(pages.compare_page, book))
+    for index, places in compared(book).items():
+        identifier = values_id(book.summary.channels[index].id)
+        yield Entry(identifier, partial(values_shard, book, index, places), None)
+
+
+def _found(book: Book) -> Iterator[Entry]:
+    """The explorer and the search, with the files that they fetch."""
+    head = explorer_shard(book)
+    yield Entry("explorer", lambda: head, partial(pages.explorer_page, book))
+    for name in (*OF_THE_TABLE, *head["numbers"]):
+        yield Entry(column_id(name), partial(column_shard, book, name), None)
+    for part in range(n_parts(book)):
+        yield Entry(part_id(part), partial(rows_shard, book, part), None)
+    for identifier, shard in search_index(book).shards():
+        yield Entry(identifier, shard, pages.search_page if identifier == "search" else None)
+    yield Entry("token", None, pages.token_page)
 
 
 def _may_have_note(book: Book, entries: list[Entry]) -> set[str]:
@@ -142,6 +182,11 @@ def _may_have_note(book: Book, entries: list[Entry]) -> set[str]:
     channels = book.summary.channels
     layers = {layer_id(channel.layer) for channel in channels if channel.layer >= 0}
     return {entry.id for entry in entries if entry.page} | {channel.id for channel in channels} | layers
+
+
+def _picture(book: Book, index: int) -> bytes:
+    name = pages.channel_name(book.summary.channels[index].id)
+    return card(book, index, plain(name), top_tokens(book, index))
 
 
 def _channel_shard(book: Book, index: int) -> dict[str, Any]:

@@ -56,10 +56,10 @@ CASES: dict[str, dict[str, Any]] = {
 
 def by_module(extractor: Extractor, values: np.ndarray, toy: Toy) -> dict[str, np.ndarray]:
     """Columns of each module under its path in the base model."""
-    from generator.measure.model import layer_list, match_adapter
+    from generator.measure.model import layer_list, read_blueprint
     from generator.measure.sites import find_places
 
-    empty = match_adapter(toy.config().model).empty
+    empty = read_blueprint(toy.config().model).empty
     names = [name for name, _ in empty.named_modules() if name]
     found: dict[str, list[int]] = {}
     for place in find_places(names, names, layer_list(empty)):

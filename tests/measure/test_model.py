@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from generator.config import ModelTable
 from generator.errors import FeaturebookError
 from generator.measure.checkpoints import find_adapter, read_header
-from generator.measure.model import choose_device, load_model, match_adapter
+from generator.measure.model import choose_device, load_model, read_blueprint
 from generator.progress import Silent
 from tests.measure.toys import Toy, save_adapter
 
@@ -264,7 +264,7 @@ def test_a_classification_head_sets_the_labels(make_toy: Callable[..., Toy], tmp
 
 def test_headers_and_shapes_without_weights(make_toy: Callable[..., Toy]) -> None:
     toy = make_toy("qwen2", r=3)
-    blueprint = match_adapter(toy.config().model)
+    blueprint = read_blueprint(toy.config().model)
     assert all(p.is_meta for p in blueprint.empty.parameters())
     modules = find_adapter(toy.config().model).modules()
     assert modules["model.layers.2.mlp.down_proj"]["lora_A.weight"].shape == (3, 48)

@@ -175,9 +175,9 @@ def peft_activations(toy: Toy, corpus: Corpus, adapter_name: str = "default") ->
     from peft import PeftModel
     from peft.tuners.lora import LoraLayer
 
-    from generator.measure.model import match_adapter
+    from generator.measure.model import read_blueprint
 
-    blueprint = match_adapter(toy.config().model)
+    blueprint = read_blueprint(toy.config().model)
     base = getattr(transformers, blueprint.class_name).from_pretrained(toy.base)
     model = PeftModel.from_pretrained(
         base, str(blueprint.adapter.folder), adapter_name=blueprint.adapter.name
