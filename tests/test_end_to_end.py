@@ -15,6 +15,7 @@ from generator.blocks import Activations, Corpus
 from generator.config import RunConfig, load_run
 from generator.errors import FeaturebookError
 from generator.pipeline import Folders, build, load_corpus, stage_key, stages_of, status
+from generator.publish.reading import opened
 from tests import known_answer
 from tests.brute_force import assert_shard_is_true
 
@@ -77,7 +78,7 @@ def test_every_number_of_every_shard(planted):
     corpus, values = extracted(folders, config)
     channels, _, _ = Activations(folders.build / "activations").load_channels()
     for index, channel in enumerate(channels):
-        shard = json.loads((folders.build / "shards" / f"{channel.id}.json").read_bytes())
+        shard = opened(json.loads((folders.build / "shards" / f"{channel.id}.json").read_bytes()))
         assert shard["id"] == channel.id
         assert_shard_is_true(shard, values[:, index], corpus, config.summarize)
         largest = max(abs(shard["stats"]["min"]), abs(shard["stats"]["max"]))
@@ -95,12 +96,12 @@ def test_correlations_and_layers(planted):
     ids = [channel.id for channel in channels]
     x = values[corpus.is_measured].astype(np.float64)
     for channel in ids:
-        shard = json.loads((folders.build / "shards" / f"{channel}.json").read_bytes())
+        shard = opened(json.loads((folders.build / "shards" / f"{channel}.json").read_bytes()))
         for near in shard["neighbours"].get("correlation", []):
             a, b = x[:, ids.index(channel)], x[:, ids.index(near["id"])]
             assert near["value"] == pytest.approx(np.corrcoef(a, b)[0, 1], abs=1e-5)
     for layer in range(known_answer.LAYERS):
-        shard = json.loads((folders.build / "shards" / "layer" / f"{layer}.json").read_bytes())
+        shard = opened(json.loads((folders.build / "shards" / "layer" / f"{layer}.json").read_bytes()))
         shown = [c["id"] for module in shard["modules"] for c in module["channels"]]
         assert sorted(shown) == sorted(i for i in ids if f"/L{layer}/" in i)
 
@@ -158,7 +159,9 @@ def test_however_the_work_is_split_the_site_is_the_same(planted, tmp_path: Path,
                 corpus, values = extracted(here, other)
                 channels, _, _ = Activations(here.build / "activations").load_channels()
                 index = [c.id for c in channels].index(name.removesuffix(".json"))
-                assert_shard_is_true(json.loads(got[name]), values[:, index], corpus, config.summarize)
+                assert_shard_is_true(
+                    opened(json.loads(got[name])), values[:, index], corpus, config.summarize
+                )
 
 
 def test_a_changed_setting_runs_only_what_depends_on_it(planted):
@@ -283,7 +286,7 @@ def test_every_number_of_every_latent(with_latents):
     latents = np.where(pre > w["threshold"], np.maximum(pre, 0), 0)
     n_alive = 0
     for index in range(latents.shape[1]):
-        shard = json.loads((folders.build / "shards" / "sae" / f"{index}.json").read_bytes())
+        shard = opened(json.loads((folders.build / "shards" / "sae" / f"{index}.json").read_bytes()))
         assert shard["kind"] == "sae"
         assert not shard["is_signed"]
         active = latents[corpus.is_measured, index] > 0

@@ -25,6 +25,7 @@ def loadings(record: FeatureRecord) -> dict[str, Any] | None:
     table, row = record.book.loadings_of[record.index]
     return {
         "collection": record.channel.collection,
+        "n_inputs": len(table.inputs),
         **{side: _side(record.book, table.inputs, getattr(table, side)[row]) for side in SIDES},
     }
 
@@ -33,11 +34,13 @@ def _side(book: Book, inputs: list[str], weights: Float[np.ndarray, " input"]) -
     """One side of a latent: quantised weights and the strongest by size, each with its share of Σ|weight|."""
     weights = np.nan_to_num(weights.astype(np.float64), posinf=0.0, neginf=0.0)
     scale = float(np.abs(weights).max(initial=0.0)) / STEPS
-    order = np.argsort(-np.abs(weights), kind="stable")[:STRONGEST]
+    by_size = np.argsort(-np.abs(weights), kind="stable")
+    order, kept = by_size[:STRONGEST], np.sort(by_size[: book.preset.weights])
     total = float(np.abs(weights).sum())
     return {
         "scale": scale,
-        "weights": np.rint(weights / (scale or 1.0)).astype(np.int64),
+        "weights": np.rint(weights[kept] / (scale or 1.0)).astype(np.int64),
+        "places": None if len(kept) == len(weights) else kept,
         "strongest": [
             {
                 "id": inputs[i],

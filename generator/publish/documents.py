@@ -24,6 +24,7 @@ def document_shard(book: Book, doc: int) -> dict[str, Any]:
     corpus, tokens = book.corpus, book.corpus.tokens_of(doc)
     strings = book.strings()
     token_ids = corpus.token_ids[tokens]
+    text = strings.indices(token_ids, np.array([0, len(token_ids)]))
     channel, value = _firing(book, doc)
     order, largest = strongest_here(book, doc)
     scales = np.array([scale_of(book, index) for index in order])
@@ -38,11 +39,9 @@ def document_shard(book: Book, doc: int) -> dict[str, Any]:
         "previous": doc_id(documents[place - 1]) if place else None,
         "next": doc_id(documents[place + 1]) if place + 1 < len(documents) else None,
         "n_tokens": len(token_ids),
-        "token_ids": token_ids,
-        "text": strings.indices(token_ids, np.array([0, len(token_ids)])),
+        "text": text,
         "is_measured": corpus.is_measured[tokens].astype(np.int64),
-        "tokens": strings.strings,
-        "special": strings.special,
+        **strings.fields(),
         "channels": [
             {
                 "id": book.summary.channels[index].id,

@@ -8,6 +8,7 @@ import numpy as np
 
 from generator.errors import nearest
 from generator.progress import Progress
+from generator.publish.about import credit_rows
 from generator.publish.book import SCHEMA, Book
 from generator.publish.explorer import token_texts
 from generator.publish.grid import module_grid
@@ -30,6 +31,7 @@ def home_shard(book: Book, progress: Progress) -> dict[str, Any]:
         "model": model_facts(book),
         "corpus": corpus_facts(book),
         "grid": module_grid(book),
+        "credits": credit_rows(book),
         "cards": cards,
         **strings.fields(),
         **sources_of(book, *(card["example"] for card in cards)),

@@ -12,6 +12,7 @@ from generator.publish.records import (
     examples_of,
     histogram_of,
     open_record,
+    sources_of,
     stats_of,
 )
 
@@ -23,6 +24,9 @@ EXAMPLES_PER_SIDE = 3
 
 CHANNELS_PER_MODULE = 64
 """Channels of one module that a layer page draws; the explorer lists the rest."""
+
+SIDES = ("top", "bottom")
+"""Groups of examples that a layer page shows."""
 
 LARGEST_MATRIX = 128
 """Members of a cosine matrix that a layer page draws."""
@@ -55,52 +59,50 @@ def layer_shard(book: Book, layer: int) -> dict[str, Any]:
     strings = book.strings()
     modules = modules_of(book, layer)
     drawn = [index for _, _, channels in modules for index in channels[:CHANNELS_PER_MODULE]]
+    shown = [
+        {
+            "collection": collection,
+            "module": module,
+            "n_channels": len(channels),
+            "channels": [
+                _channel(open_record(book, index, strings)) for index in channels[:CHANNELS_PER_MODULE]
+            ],
+        }
+        for collection, module, channels in modules
+    ]
+    tables = [channel[side] for entry in shown for channel in entry["channels"] for side in SIDES]
     return {
         "schema": SCHEMA,
         "id": layer_id(layer),
         "layer": layer,
         "previous": layer_id(layers[place - 1]) if place else None,
         "next": layer_id(layers[place + 1]) if place + 1 < len(layers) else None,
-        "modules": [
-            {
-                "collection": collection,
-                "module": module,
-                "n_channels": len(channels),
-                "channels": [
-                    _channel(open_record(book, index, strings)) for index in channels[:CHANNELS_PER_MODULE]
-                ],
-            }
-            for collection, module, channels in modules
-        ],
-        "tokens": strings.strings,
-        "special": strings.special,
+        "modules": shown,
+        **strings.fields(),
+        **sources_of(book, *tables),
         "cosines": _cosines(book, drawn),
     }
 
 
-def _channel(record: FeatureRecord) -> dict[str, Any]:
+def _strongest(record: FeatureRecord, side: str) -> dict[str, Any]:
+    """The strongest examples of one sign."""
     groups = record.book.summary.groups
+    number = groups.index(side) if side in groups else -1
+    return examples_of(record, lambda rows: np.flatnonzero(rows["group"] == number)[:EXAMPLES_PER_SIDE])
 
-    def strongest(columns: dict[str, np.ndarray]) -> np.ndarray:
-        sides = [
-            np.flatnonzero(columns["group"] == groups.index(name))
-            for name in ("top", "bottom")
-            if name in groups
-        ]
-        return np.concatenate([rows[:EXAMPLES_PER_SIDE] for rows in sides])
 
-    examples = examples_of(record, strongest)
+def _channel(record: FeatureRecord) -> dict[str, Any]:
     channel: Channel = record.channel
     return {
         "id": channel.id,
         "kind": channel.kind,
         "rank_index": channel.rank_index,
         "is_signed": channel.is_signed,
+        "label": record.book.labels.text(channel.id),
         "scale": record.scale,
         "stats": stats_of(record.book, record.index),
         "histogram": histogram_of(record.book, record.index),
-        "top": [e for e in examples if e["group"] == "top"],
-        "bottom": [e for e in examples if e["group"] == "bottom"],
+        **{side: _strongest(record, side) for side in SIDES},
         "write": write(record),
     }
 

@@ -8,15 +8,18 @@ import json
 import re
 from typing import Any
 
+from generator.publish.about import head_labels, label_sentence
 from generator.publish.addresses import page_url, shard_path
 from generator.publish.book import Book
+from generator.publish.cards import card_path
 from generator.publish.collection import collection_id, head_of
+from generator.publish.compare import COMPARE, compare_head
 from generator.publish.documents import doc_id, strongest_in_turn
 from generator.publish.explorer import token_texts, top_tokens
 from generator.publish.home import site_facts
 from generator.publish.layers import CHANNELS_PER_MODULE, layer_id, modules_of
 from generator.publish.numbers import count, percent, three_digits
-from generator.publish.records import basis_sentence, link_to, stats_of
+from generator.publish.records import identity_of, link_to, stats_of
 from generator.publish.visible import chipped, plain, visible, without_surrogates
 
 _NOT_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
@@ -72,39 +75,36 @@ def channel_name(identifier: str) -> str:
     return f"Latent {rest}" if rest.isascii() and rest.isdecimal() else rest
 
 
-def channel_page(book: Book, index: int) -> bytes:
-    """The page of a channel, without a note."""
+def channel_page(book: Book, index: int, has_card: bool = False) -> bytes:
+    """The page of a channel, without a note; ``has_card`` says whether a preview picture was drawn."""
     channel = book.summary.channels[index]
     top = top_tokens(book, index)
     bottom = token_texts(book, book.summary.bottom_tokens, index) if channel.is_signed else []
     stats = shown_stats(book, index)
     shown = {
-        "id": channel.id,
+        **identity_of(book, index),
+        "preset": book.preset.name,
         "name": plain(channel_name(channel.id)),
-        "collection": channel.collection,
         "collection_page": link_to(channel.collection),
-        "kind": channel.kind,
-        "layer": channel.layer if channel.layer >= 0 else None,
-        "module": channel.module,
-        "rank_index": channel.rank_index,
-        "rank": channel.rank,
-        "basis": channel.basis,
-        "basis_note": basis_sentence(channel),
-        "is_signed": channel.is_signed,
-        "is_dead": book.is_dead(index),
         "layer_page": link_to(layer_id(channel.layer)) if channel.layer >= 0 else None,
         "previous": link_to(book.neighbour_in_order(index, -1)),
         "next": link_to(book.neighbour_in_order(index, 1)),
         "top_tokens": [visible(token) for token in top],
         "bottom_tokens": [visible(token) for token in bottom],
         "stats": stats,
+        "labels": head_labels(book, index),
     }
+    label = label_sentence(book, index)
     description = (
         f"A dead latent: it was active at none of {stats['n_tokens']} tokens."
         if book.is_dead(index)
         else channel_description(stats, top, bottom)
     )
-    return _page("channel.html", channel_title(channel.id), description, channel.id, channel=shown)
+    title = channel_title(channel.id)
+    if label:
+        title, description = f"{label} · {title}", f"{label}. {description}"
+    card = {"card": card_path(channel.id)} if has_card else {}
+    return _page("channel.html", title, description, channel.id, channel=shown, **card)
 
 
 def shown_stats(book: Book, index: int) -> dict[str, str]:
@@ -221,6 +221,24 @@ def explorer_page(book: Book) -> bytes:
     return _page("explorer.html", "Explorer", description, "explorer")
 
 
+def search_page() -> bytes:
+    """Everything that was found."""
+    return _page("search.html", "Search", "Channels, tokens, passages and pages of this site.", "search")
+
+
+def token_page() -> bytes:
+    """What fires on a token; which one stands in the address."""
+    return _page(
+        "token.html", "Token", "The channels that fire on a token, exact to the byte.", "search/tokens"
+    )
+
+
+def compare_page(book: Book) -> bytes:
+    """Channels side by side; which ones stands in the address."""
+    description = "Two to four channels on the same text: values, scatter, cosines, correlation."
+    return _page("compare.html", "Compare", description, COMPARE, compare=compare_head(book))
+
+
 def layers_page(book: Book) -> bytes:
     """The index of layers, and of what lies outside numbered layers."""
     layers = [
@@ -250,6 +268,17 @@ def layers_page(book: Book) -> bytes:
             if head["kind"] != "lora"
         ],
     )
+
+
+def annotate_page() -> bytes:
+    """Where a reader labels channels; what they write stays in their browser."""
+    description = "Say what the channels mean: one after another, or blind. What you write stays in this browser until you export it."
+    return _page("annotate.html", "Annotate", description, "annotate")
+
+
+def discuss_page() -> bytes:
+    """Comments on any page, through giscus.app: the only page whose policy admits another site."""
+    return _page("discuss.html", "Discuss", "Comments on a page of this site.", "about")
 
 
 def documents_page(book: Book) -> bytes:

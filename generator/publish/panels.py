@@ -9,8 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 from generator.errors import FeaturebookError, nearest
-from generator.publish.book import finite_list
+from generator.publish.about import label_rows
 from generator.publish.dictionaries import density, latents, loadings
+from generator.publish.numbers import significant
 from generator.publish.records import FeatureRecord
 from generator.summaries import Ragged
 
@@ -49,12 +50,18 @@ def write(record: FeatureRecord) -> dict[str, Any] | None:
 def neighbours(record: FeatureRecord) -> dict[str, Any] | None:
     """The nearest channels by read and by write direction, the most correlated, the most co-active."""
     book = record.book
+    most = book.preset.neighbours
     lists = {}
     for name, ragged in book.summary.neighbours.items():
         rows = ragged.of(record.index)
         lists[name] = [
-            {"id": book.summary.channels[other].id, "value": value, "has_page": other in book.published_set}
-            for other, value in zip(rows["channel"].tolist(), finite_list(rows["value"]))
+            {
+                "id": book.summary.channels[other].id,
+                "value": significant(value),
+                "has_page": other in book.published_set,
+                **_named(book.labels.text(book.summary.channels[other].id)),
+            }
+            for other, value in zip(rows["channel"].tolist()[:most], rows["value"].tolist())
         ]
     return lists if any(lists.values()) else None
 
@@ -67,10 +74,15 @@ def profiles(record: FeatureRecord) -> dict[str, Any] | None:
         if counts.any():
             shown[name] = {
                 "names": profile.names,
-                "mean": finite_list(profile.mean[record.index]),
+                "mean": [significant(mean) for mean in profile.mean[record.index].tolist()],
                 "count": counts.tolist(),
             }
     return shown or None
+
+
+def labels(record: FeatureRecord) -> list[dict[str, Any]] | None:
+    """What people and models say of the channel, first what counts most (docs/labels.md)."""
+    return label_rows(record.book, record.channel.id) or None
 
 
 PANELS: list[tuple[str, Callable[[FeatureRecord], Any]]] = [
@@ -82,6 +94,7 @@ PANELS: list[tuple[str, Callable[[FeatureRecord], Any]]] = [
     ("density", density),
     ("neighbours", neighbours),
     ("profiles", profiles),
+    ("labels", labels),
 ]
 """All panels in their order on the page."""
 
@@ -104,12 +117,19 @@ def selected_panels(wanted: list[str] | None) -> list[tuple[str, Callable[[Featu
     return [(name, known[name]) for name in dict.fromkeys(wanted)]
 
 
+def _named(label: str | None) -> dict[str, str]:
+    """The label of a channel in a list; nothing without one."""
+    return {"label": label} if label else {}
+
+
 def _tokens(record: FeatureRecord, ragged: Ragged) -> list[dict[str, Any]] | None:
     rows = ragged.of(record.index)
     texts = record.book.texts.alone
     return [
-        {"token_id": token, "text": texts[token], "mean": mean, "count": count}
+        {"token_id": token, "text": texts[token], "mean": significant(mean), "count": count}
         for token, mean, count in zip(
-            rows["token_id"].tolist(), finite_list(rows["mean"]), rows["count"].tolist()
+            rows["token_id"].tolist()[: record.book.preset.tokens],
+            rows["mean"].tolist(),
+            rows["count"].tolist(),
         )
     ] or None

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from generator.blocks import Channel
 from generator.publish.addresses import page_url
 from generator.publish.book import STEPS, Book, finite_list
+from generator.publish.presets import first_of_each
 from generator.publish.tokens import StringTable
 
 STATS = (
@@ -38,6 +39,8 @@ class FeatureRecord:
     strings: StringTable
     scale: float
     """Activation = integer × scale."""
+    context: int | None = None
+    """Tokens of an example on either side of its peak; None for as many as there are."""
 
     @property
     def channel(self) -> Channel:
@@ -46,12 +49,36 @@ class FeatureRecord:
 
 
 def open_record(book: Book, index: int, strings: StringTable | None = None) -> FeatureRecord:
-    """The record of a channel; a layer page passes the string table that its channels share."""
+    """The record of a channel as pages of many show it; a layer page passes the string table that its channels share."""
     return FeatureRecord(book, index, strings or book.strings(), scale_of(book, index))
 
 
-def scale_of(book: Book, index: int) -> float:
-    """The unit of a channel's quantised activations: max|a| / 1000 over the measured tokens.
+def open_own_record(book: Book, index: int) -> FeatureRecord:
+    """The record of a channel for its own page, which the preset makes shorter or not."""
+    preset = book.preset
+    return FeatureRecord(book, index, book.strings(), scale_of(book, index, preset.steps), preset.context)
+
+
+def identity_of(book: Book, index: int) -> dict[str, Any]:
+    """What a channel is: the fields that its shard, its page and its card begin with."""
+    channel = book.summary.channels[index]
+    return {
+        "id": channel.id,
+        "collection": channel.collection,
+        "kind": channel.kind,
+        "layer": channel.layer if channel.layer >= 0 else None,
+        "module": channel.module,
+        "rank_index": channel.rank_index,
+        "rank": channel.rank,
+        "basis": channel.basis,
+        "basis_note": basis_sentence(channel),
+        "is_signed": channel.is_signed,
+        "is_dead": book.is_dead(index),
+    }
+
+
+def scale_of(book: Book, index: int, steps: int = STEPS) -> float:
+    """The unit of a channel's quantised activations: max|a| / steps over the measured tokens.
 
     Where all measured values are zero, the windows may still hold values of tokens left out of the statistics;
     then the unit is taken from those. 0 when there is nothing but zeros.
@@ -60,7 +87,7 @@ def scale_of(book: Book, index: int) -> float:
     if largest == 0.0:
         values = _windows(book, index)
         largest = float(np.abs(values[np.isfinite(values)]).max(initial=0.0))
-    return largest / STEPS
+    return largest / steps
 
 
 def _windows(book: Book, index: int) -> Float[np.ndarray, " token"]:
@@ -81,13 +108,13 @@ def stats_of(book: Book, index: int) -> dict[str, Any]:
     }
 
 
-def histogram_of(book: Book, index: int) -> dict[str, list[Any]]:
-    """Bin edges (one more than bins) and exact counts."""
-    counts = book.summary.histogram.of(index)["count"].tolist()
-    first, step = int(book.summary.histogram_first[index]), float(book.summary.histogram_step[index])
-    if not counts:
-        return {"edges": [], "counts": []}
-    return {"edges": [(first + i) * step for i in range(len(counts) + 1)], "counts": counts}
+def histogram_of(book: Book, index: int) -> dict[str, Any]:
+    """Exact counts of bins of equal width: bin i spans (first + i) · step to (first + i + 1) · step."""
+    return {
+        "first": int(book.summary.histogram_first[index]),
+        "step": float(book.summary.histogram_step[index]),
+        "counts": book.summary.histogram.of(index)["count"],
+    }
 
 
 def quantise(values: Float[np.ndarray, "*axes"], scale: float) -> np.ndarray | list[Any]:
@@ -100,8 +127,8 @@ def quantise(values: Float[np.ndarray, "*axes"], scale: float) -> np.ndarray | l
 
 def examples_of(
     record: FeatureRecord, keep: Callable[[dict[str, np.ndarray]], np.ndarray] | None = None
-) -> list[dict[str, Any]]:
-    """The examples of a channel, in the order of the summary: by group, then rank.
+) -> dict[str, Any]:
+    """A table of examples, one list per column, in the order of the summary: by group, then rank.
 
     Args:
         record: The channel.
@@ -112,36 +139,38 @@ def examples_of(
     if keep is not None:
         chosen = keep(rows)
         rows = {name: column[chosen] for name, column in rows.items()}
-    lengths = rows["length"].astype(np.int64)
+    rows = {name: column if name == "value" else column.astype(np.int64) for name, column in rows.items()}
+    peaks, lengths = rows["position"] - rows["start"], rows["length"]
+    reach = record.context if record.context is not None else max(corpus.n_tokens, 1)
+    cut = np.maximum(peaks - reach, 0)
+    lengths = np.minimum(peaks + reach + 1, lengths) - cut
     offsets = np.concatenate([[0], np.cumsum(lengths)])
-    token_ids = corpus.token_ids[_spread(corpus.doc_offsets[rows["doc"]] + rows["start"], lengths)]
+    token_ids = corpus.token_ids[_spread(corpus.doc_offsets[rows["doc"]] + rows["start"] + cut, lengths)]
     text = record.strings.indices(token_ids, offsets)
-    values = quantise(book.summary.example_values[_spread(rows["values_at"], lengths)], record.scale)
+    values = quantise(book.summary.example_values[_spread(rows["values_at"] + cut, lengths)], record.scale)
     bounds = offsets.tolist()
-    columns = zip(
-        rows["group"].tolist(),
-        rows["doc"].tolist(),
-        rows["position"].tolist(),
-        finite_list(rows["value"].astype(np.float64)),
-        rows["start"].tolist(),
-        bounds,
-        bounds[1:],
-    )
-    return [
-        {
-            "group": book.summary.groups[group],
-            "doc": doc,
-            "doc_name": book.doc_names[doc],
-            "has_page": doc in book.documents,
-            "position": position,
-            "value": value,
-            "start": start,
-            "token_ids": token_ids[a:b],
-            "text": text[a:b],
-            "values": values[a:b],
-        }
-        for group, doc, position, value, start, a, b in columns
-    ]
+    return {
+        "doc": rows["doc"],
+        "position": rows["position"],
+        "peak": peaks - cut,
+        "value": rows["value"].astype(np.float32),
+        "text": [text[a:b] for a, b in zip(bounds, bounds[1:])],
+        "values": [values[a:b] for a, b in zip(bounds, bounds[1:])],
+    }
+
+
+def no_examples(rows: dict[str, np.ndarray]) -> np.ndarray:
+    """Keeps none."""
+    return np.zeros(0, np.int64)
+
+
+def sources_of(book: Book, *tables: dict[str, Any]) -> dict[str, Any]:
+    """The documents that tables of examples name: their names by number, and which of them have a page."""
+    docs = sorted({doc for table in tables for doc in table["doc"].tolist()})
+    return {
+        "doc_names": {str(doc): book.doc_names[doc] for doc in docs},
+        "doc_pages": [doc for doc in docs if doc in book.documents],
+    }
 
 
 def _spread(starts: Int[np.ndarray, " k"], lengths: Int[np.ndarray, " k"]) -> Int[np.ndarray, " token"]:
@@ -151,8 +180,31 @@ def _spread(starts: Int[np.ndarray, " k"], lengths: Int[np.ndarray, " k"]) -> In
     return np.arange(int(lengths.sum())) + np.repeat(starts.astype(np.int64) - offsets, lengths)
 
 
-def groups_of(book: Book, index: int) -> list[dict[str, Any]]:
-    """The groups of examples in display order, each with the number of the corpus's tokens that it stands for."""
+def shown_groups(book: Book, index: int) -> list[str]:
+    """The groups of examples that a channel has, in display order: an unsigned one has no negative side."""
+    is_signed = book.summary.channels[index].is_signed
+    return [g for g in book.summary.groups if is_signed or not g.startswith(("bottom", "band:-"))]
+
+
+def kept_examples(record: FeatureRecord) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
+    """Which rows of the summary's examples a channel's own page shows."""
+    book = record.book
+    shown = set(shown_groups(book, record.index))
+    limits = [book.preset.most_examples(g) if g in shown else 0 for g in book.summary.groups]
+    most = np.array([np.iinfo(np.int64).max if n is None else n for n in limits], np.int64)
+    return lambda rows: first_of_each(rows["group"], most)
+
+
+def groups_of(record: FeatureRecord) -> list[dict[str, Any]]:
+    """The groups of examples in display order, each with the number of the corpus's tokens that it stands for.
+
+    ``n_examples`` of its ``n_found`` examples are shown; a table of examples holds them group after group.
+    """
+    book, index = record.book, record.index
+    found = book.summary.examples.of(index)["group"]
+    n_groups = len(book.summary.groups)
+    n_found = np.bincount(found, minlength=n_groups).tolist()
+    n_examples = np.bincount(found[kept_examples(record)({"group": found})], minlength=n_groups).tolist()
     stats = {name: column[index] for name, column in book.statistics.items()}
     n, is_signed = stats["n_tokens"], book.summary.channels[index].is_signed
     bands = {name: finite_list(column[index]) for name, column in book.summary.bands.items()}
@@ -168,10 +220,11 @@ def groups_of(book: Book, index: int) -> list[dict[str, Any]]:
         "random": (drawn_from, stats["min"] if is_signed else 0.0, stats["max"]),
         **dict(zip(band_names, zip(bands["count"], bands["low"], bands["high"]))),
     }
-    shown = [g for g in book.summary.groups if is_signed or not g.startswith(("bottom", "band:-"))]
     return [
         _group(group, *named[group], n_tokens=n, n_side=n_side.get(group.removeprefix("band:")[0]))
-        for group in shown
+        | {"n_examples": n_examples[place], "n_found": n_found[place]}
+        for place, group in enumerate(book.summary.groups)
+        if group in shown_groups(book, index)
     ]
 
 

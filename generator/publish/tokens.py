@@ -8,6 +8,7 @@ still gives the exact source. Rules 6 to 9 of the project's heatmap rules (docs/
 
 from collections.abc import Sequence
 from functools import cache
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Int
@@ -69,24 +70,31 @@ class TokenTexts:
 
 
 class StringTable:
-    """The distinct display strings of one shard, in the order in which they were asked for."""
+    """The distinct (token, display string) pairs of one shard, in the order in which they were asked for."""
 
     def __init__(self, texts: TokenTexts) -> None:
         self._texts = texts
-        self._index: dict[tuple[str, bool], int] = {}
+        self._index: dict[tuple[int, str], int] = {}
         self.strings: list[str] = []
         """What the shard's ``tokens`` holds."""
+        self.token_ids: list[int] = []
+        """The token that each string shows."""
         self.special: list[int] = []
         """Indices of the strings that stand for special tokens."""
 
-    def add(self, text: str, is_special: bool = False) -> int:
-        """The index of a string; a special token never shares one with plain text that looks the same."""
-        index = self._index.setdefault((text, is_special), len(self.strings))
+    def add(self, token_id: int, text: str) -> int:
+        """The index of a token shown as a text; a token has a second text where it shares a character with others."""
+        index = self._index.setdefault((token_id, text), len(self.strings))
         if index == len(self.strings):
             self.strings.append(text)
-            if is_special:
+            self.token_ids.append(token_id)
+            if self._texts.is_special[token_id]:
                 self.special.append(index)
         return index
+
+    def fields(self) -> dict[str, list[Any]]:
+        """The table as a shard holds it; to be asked for when all texts are in."""
+        return {"tokens": self.strings, "token_ids": self.token_ids, "special": self.special}
 
     def indices(
         self, token_ids: Int[np.ndarray, " token"], offsets: Int[np.ndarray, " _"]
@@ -99,12 +107,11 @@ class StringTable:
         whole = self._texts.is_whole[token_ids]
         result = np.empty(len(token_ids), np.int64)
         unique, inverse = np.unique(token_ids[whole], return_inverse=True)
-        special = self._texts.is_special[unique].tolist()
-        indices = [self.add(self._texts.alone[i], s) for i, s in zip(unique.tolist(), special)]
+        indices = [self.add(token, self._texts.alone[token]) for token in unique.tolist()]
         result[whole] = np.array(indices, np.int64)[inverse]
         for start, stop in _runs(np.flatnonzero(~whole), offsets):
-            texts = self._texts.run(tuple(token_ids[start:stop].tolist()))
-            result[start:stop] = [self.add(text) for text in texts]
+            run = token_ids[start:stop].tolist()
+            result[start:stop] = [self.add(*pair) for pair in zip(run, self._texts.run(tuple(run)))]
         return result
 
 

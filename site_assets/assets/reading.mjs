@@ -45,7 +45,7 @@ export function groupsOf(shard) {
   const special = new Set(shard.special)
   return groupTokens({
     display: shard.text.map((index) => shard.tokens[index]),
-    tokenIds: shard.token_ids,
+    tokenIds: shard.text.map((index) => shard.token_ids[index]),
     values: shard.text.map(() => null),
     isSpecial: shard.text.map((index) => special.has(index)),
     start: 0, target: -1, precision: 0, source: shard.name,

@@ -16,7 +16,11 @@ export const SCHEMA = 1
  * @property {(number | null)[]} values  activation = integer × scale; null where not finite
  * @property {boolean} has_page
  */
-/** @typedef {{group: string, count: number, share: number, share_of_side: number | null, low: number | null, high: number | null}} Group */
+/**
+ * Examples as a shard holds them: one list per column (docs/shards.md).
+ * @typedef {{doc: number[], position: number[], peak: number[], value: number[], text: number[][], values: (number | null)[][]}} Examples
+ */
+/** @typedef {{group: string, count: number, share: number, share_of_side: number | null, low: number | null, high: number | null, n_examples: number, n_found: number}} Group */
 /** @typedef {{edges: number[], counts: number[]}} Histogram */
 /** @typedef {{token_id: number, text: string, mean: number, count: number}} TokenMean */
 /** @typedef {{names: (string | number)[], mean: (number | null)[], count: number[]}} Profile */
@@ -64,7 +68,10 @@ export const SCHEMA = 1
  * @property {boolean} is_dead
  * @property {string | null} previous
  * @property {string | null} next
+ * @property {"full" | "compact"} preset
+ * @property {number} steps  of the largest measured size: the integers of `values` go that far
  * @property {string[]} tokens  "" = continues the character begun by the token before it
+ * @property {number[]} token_ids  of `tokens`
  * @property {number[]} special  indices into `tokens`
  * @property {number} scale  activation per integer step; the error is at most scale / 2
  * @property {Stats} stats
@@ -136,7 +143,66 @@ export async function fetchJson(address) {
     throw new Error(
       `${address} has schema ${record.schema}, this site reads ${SCHEMA}: build again with “python -m generator build”`,
     )
-  return record
+  return opened(record)
+}
+
+/**
+ * A shard as pages work with it: each example a record, each histogram with the edges of its bins. The twin of `opened`
+ * in generator/publish/reading.py.
+ * @param {any} shard
+ */
+export function opened(shard) {
+  if (shard.groups) {
+    const groups = shard.groups.flatMap((/** @type {Group} */ one) => Array(one.n_examples).fill(one.group))
+    return { ...shard, examples: records(shard, shard.examples, groups), histogram: withEdges(shard.histogram) }
+  }
+  if (shard.cards) {
+    const card = (/** @type {any} */ one) => ({ ...one, example: records(shard, one.example, [one.example_group])[0] ?? null })
+    return { ...shard, cards: shard.cards.map(card) }
+  }
+  if (shard.modules) {
+    const module = (/** @type {any} */ one) => ({ ...one, channels: one.channels.map((/** @type {any} */ channel) => openedChannel(shard, channel)) })
+    return { ...shard, modules: shard.modules.map(module) }
+  }
+  return shard
+}
+
+/**
+ * @param {any} shard
+ * @param {any} channel  of a layer
+ */
+function openedChannel(shard, channel) {
+  const side = (/** @type {"top" | "bottom"} */ name) => records(shard, channel[name], channel[name].doc.map(() => name))
+  return { ...channel, top: side("top"), bottom: side("bottom"), histogram: withEdges(channel.histogram) }
+}
+
+/**
+ * @param {{first: number, step: number, counts: number[]}} histogram
+ * @returns {Histogram}
+ */
+function withEdges({ first, step, counts }) {
+  return { counts, edges: counts.length ? Array.from({ length: counts.length + 1 }, (_, bin) => (first + bin) * step) : [] }
+}
+
+/**
+ * @param {{token_ids: number[], doc_names: Record<string, string>, doc_pages: number[]}} shard
+ * @param {Examples} table
+ * @param {string[]} groups  of each example
+ * @returns {Example[]}
+ */
+function records({ token_ids, doc_names, doc_pages }, table, groups) {
+  return table.doc.map((doc, row) => ({
+    group: groups[row],
+    doc,
+    doc_name: doc_names[doc],
+    has_page: doc_pages.includes(doc),
+    position: table.position[row],
+    value: table.value[row],
+    start: table.position[row] - table.peak[row],
+    token_ids: table.text[row].map((index) => token_ids[index]),
+    text: table.text[row],
+    values: table.values[row],
+  }))
 }
 
 /** @type {Map<string, Promise<any>>} */

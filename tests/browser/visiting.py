@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page
 
+from generator.publish.reading import opened
+
 REPOSITORY = Path(__file__).parents[2]
 
 
@@ -26,7 +28,7 @@ class Site:
 
     def shard(self, identifier: str) -> dict[str, Any]:
         """What /shards/<identifier>.json holds."""
-        return json.loads((self.folder / "shards" / f"{identifier}.json").read_text("utf-8"))
+        return opened(json.loads((self.folder / "shards" / f"{identifier}.json").read_text("utf-8")))
 
 
 @dataclass

@@ -6,13 +6,14 @@ import { test } from "node:test"
 
 const { makeContext } = await import("../../site_assets/assets/main.mjs")
 const { mount } = await import("../../site_assets/assets/pages/channel.mjs")
+const { opened } = await import("../../site_assets/assets/shards.mjs")
 const { number } = await import("../../site_assets/assets/numbers.mjs")
 const { groupTokens, pieces, stripOfExample } = await import("../../site_assets/assets/heatmap/tokens.mjs")
 const { sourceOf } = await import("../../site_assets/assets/heatmap.mjs")
 
 const ids = ["lora/L0/gate_proj", "lora/L1/q_proj/r1", "sae/1"]
 /** @param {string} id */
-const shardOf = (id) => JSON.parse(readFileSync(new URL(`../golden/site/shards/${id}.json`, import.meta.url), "utf8"))
+const shardOf = (id) => opened(JSON.parse(readFileSync(new URL(`../golden/site/shards/${id}.json`, import.meta.url), "utf8")))
 
 /** The frame of channel.html, as far as the page module needs it. */
 function frame() {

@@ -14,8 +14,10 @@ from generator.config import RunConfig
 from generator.progress import Silent
 from generator.publish import publish
 from generator.publish.book import Book, open_book
+from generator.publish.labels import read_labels
+from generator.publish.reading import opened
 from generator.summaries import Summary
-from tests.toy import toy_config, toy_run
+from tests.toy import LABELS, toy_config, toy_run
 
 
 @dataclass
@@ -29,8 +31,8 @@ class Publication:
     """What the user was told."""
 
     def shard(self, identifier: str) -> dict[str, Any]:
-        """A shard, parsed."""
-        return orjson.loads(self.shards[f"{identifier}.json"])
+        """A shard as readers open it."""
+        return opened(orjson.loads(self.shards[f"{identifier}.json"]))
 
     def front_matter(self, identifier: str) -> dict[str, Any]:
         """A page's front matter as MkDocs reads it."""
@@ -47,7 +49,7 @@ def publish_to_memory(
 ) -> Publication:
     """Publishes into dicts."""
     shards, docs, progress = MemoryWriter(), MemoryWriter(), Silent()
-    facts = publish(config, corpus, summary, shards, docs, notes_folder, progress)
+    facts = publish(config, corpus, summary, shards, docs, notes_folder, progress, LABELS)
     return Publication(shards.files, docs.files, facts, progress.notes)
 
 
@@ -60,7 +62,9 @@ def run() -> tuple[Corpus, Summary]:
 @pytest.fixture(scope="session")
 def book(run: tuple[Corpus, Summary]) -> Book:
     """All channels of the toy."""
-    return open_book(toy_config(), *run)
+    corpus, summary = run
+    is_signed = {channel.id: channel.is_signed for channel in summary.channels}
+    return open_book(toy_config(), corpus, summary, read_labels(LABELS, "toy", is_signed))
 
 
 @pytest.fixture(scope="session")

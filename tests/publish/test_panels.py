@@ -9,6 +9,7 @@ import pytest
 from generator.blocks import Corpus
 from generator.errors import FeaturebookError
 from generator.publish import panels
+from generator.publish.numbers import significant
 from generator.publish.panels import ALWAYS, PANELS, selected_panels
 from generator.summaries import Summary
 from tests.publish.conftest import Publication, publish_to_memory
@@ -92,14 +93,16 @@ def test_tokens_and_neighbours_are_the_summarys(
     for name, ragged in (("top_tokens", summary.top_tokens), ("bottom_tokens", summary.bottom_tokens)):
         rows = ragged.of(index)
         assert [(t["token_id"], t["mean"], t["count"]) for t in shard[name]] == list(
-            zip(rows["token_id"].tolist(), rows["mean"].tolist(), rows["count"].tolist())
+            zip(rows["token_id"].tolist(), map(significant, rows["mean"].tolist()), rows["count"].tolist())
         )
     for name, ragged in summary.neighbours.items():
         rows = ragged.of(index)
         assert [n["id"] for n in shard["neighbours"][name]] == [
             summary.channels[i].id for i in rows["channel"]
         ]
-        assert [n["value"] for n in shard["neighbours"][name]] == rows["value"].tolist()
+        assert [n["value"] for n in shard["neighbours"][name]] == [
+            significant(v) for v in rows["value"].tolist()
+        ]
 
 
 def test_profiles_mark_empty_bins_with_null(run: tuple[Corpus, Summary], publication: Publication) -> None:

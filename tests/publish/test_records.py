@@ -163,6 +163,8 @@ def test_a_group_that_stands_for_no_token_has_no_range(run: tuple[Corpus, Summar
         "share_of_side": None,
         "low": None,
         "high": None,
+        "n_examples": bottom["n_found"],
+        "n_found": int((summary.groups.index("bottom") == summary.examples.of(0)["group"]).sum()),
     }
 
 

@@ -99,7 +99,7 @@ def test_a_special_token_is_not_the_plain_text_that_looks_like_it(texts: TokenTe
 def test_the_table_holds_nothing_that_is_not_shown(texts: TokenTexts) -> None:
     table = StringTable(texts)
     table.indices(np.array([2, 3, 4]), np.array([0, 3]))
-    assert sorted(table.strings) == ["", " x", "👍"]
+    assert sorted(zip(table.strings, table.token_ids)) == [("", 3), (" x", 4), ("👍", 2)]
 
 
 def test_many_windows_equal_each_window_alone() -> None:

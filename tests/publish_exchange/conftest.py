@@ -10,6 +10,7 @@ from generator.artifacts import Writer
 from generator.progress import Silent
 from generator.publish import publish
 from generator.publish.exchange.shelf import Shelf
+from generator.publish.reading import opened
 from tests.toy import toy_config, toy_run
 
 
@@ -30,8 +31,9 @@ def shelf(shards: Path) -> Shelf:
 
 
 def read(path: Path) -> Any:
-    """The JSON of a file."""
-    return orjson.loads(path.read_bytes())
+    """The JSON of a file; of a shard as readers open it."""
+    found = orjson.loads(path.read_bytes())
+    return opened(found) if isinstance(found, dict) else found
 
 
 def text_of(shard: dict[str, Any], example: dict[str, Any]) -> str:

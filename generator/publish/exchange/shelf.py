@@ -10,6 +10,7 @@ from typing import Any
 from generator.artifacts import read_json
 from generator.errors import FeaturebookError, nearest
 from generator.publish.addresses import shard_path
+from generator.publish.reading import opened
 
 SCHEMA = 1
 """Of the shards that are read; another one is refused."""
@@ -67,7 +68,7 @@ class Shelf:
         if not isinstance(shard, dict) or shard.get("schema") != SCHEMA:
             found = shard.get("schema") if isinstance(shard, dict) else type(shard).__name__
             raise FeaturebookError(f"{path} has schema {found!r}; expected {SCHEMA}. Run `{REMEDY}`.")
-        return shard
+        return opened(shard)
 
     @cached_property
     def home(self) -> dict[str, Any]:
@@ -85,24 +86,33 @@ class Shelf:
         Raises:
             FeaturebookError: there is no such collection.
         """
-        columns = self.shard("explorer")["columns"]
-        names = list(dict.fromkeys(columns["collection"]))
+        names = self.shard("explorer")["collection"]["values"]
         if collection is not None and collection not in names:
             raise FeaturebookError(f"There is no collection {collection!r}. {nearest(collection, names)}")
         found: dict[tuple[str, int | None], dict[int, str]] = {}
-        rows = zip(
-            columns["collection"], columns["layer"], columns["kind"], columns["rank_index"], columns["id"]
-        )
-        for name, layer, kind, number, identifier in rows:
+        for name, layer, kind, number, identifier in self._table():
             if collection in (None, name):
                 ids = found.setdefault((name, layer), {})
                 ids[len(ids) if kind == "lora" or number in ids else number] = identifier
         return [Source(name, layer, ids) for (name, layer), ids in found.items()]
 
+    def _table(self) -> Iterator[tuple[str, int | None, str, int, str]]:
+        """Collection, layer, kind, number inside its module or dictionary, and id of every channel."""
+        head = self.shard("explorer")
+        runs = [expanded(head[name]) for name in ("collection", "layer", "kind")]
+        columns = [self.shard(f"explorer/columns/{name}")["values"] for name in ("rank_index", "id")]
+        yield from zip(*runs, *columns)
+
     def features(self, source: Source) -> Iterator[tuple[int, dict[str, Any]]]:
         """Index and channel shard of every feature of a source, by index."""
         for index, identifier in sorted(source.ids.items()):
             yield index, self.shard(identifier)
+
+
+def expanded(column: dict[str, list[Any]]) -> list[Any]:
+    """A column of the explorer's head, one value per row."""
+    values, runs = column["values"], column["runs"]
+    return [values[i] for i, length in zip(runs[::2], runs[1::2]) for _ in range(length)]
 
 
 def group_of(shard: dict[str, Any], name: str) -> dict[str, Any]:

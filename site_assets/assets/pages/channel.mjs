@@ -156,6 +156,18 @@ export function oneSided({ groups, is_signed }, show) {
   return show === "bottom" ? "Never below zero in this corpus: these are its lowest values." : null
 }
 
+/**
+ * What to say below a list from which the compact preset left examples out.
+ * @param {ChannelShard} shard
+ * @param {string} show
+ */
+export function leftOut({ groups, preset }, show) {
+  const shown = groups.filter(({ group }) => (show === "bands" ? group.startsWith("band:") : group === show))
+  const sum = (/** @type {"n_examples" | "n_found"} */ name) => shown.reduce((total, group) => total + group[name], 0)
+  if (sum("n_examples") === sum("n_found")) return null
+  return `${count(sum("n_examples"))} of ${count(sum("n_found"))} examples that were kept: this site has the ${preset} preset, with fewer and shorter examples.`
+}
+
 /** The examples with their controls. */
 class Examples {
   /**
@@ -193,7 +205,7 @@ class Examples {
   /** @returns {import("../heatmap/scale.mjs").Scale} */
   #scale() {
     const { scale, is_signed, stats } = this.shard
-    const maximum = Math.max(Math.abs(stats.max ?? 0), Math.abs(stats.min ?? 0)) || scale * 1000
+    const maximum = Math.max(Math.abs(stats.max ?? 0), Math.abs(stats.min ?? 0)) || scale * this.shard.steps
     return this.view.colour === "quantile" ? quantileScale(maximum, is_signed, stats) : linearScale(maximum, is_signed)
   }
 
@@ -311,6 +323,8 @@ class Examples {
     const nodes = parts.filter((part) => part instanceof HTMLElement)
     const note = oneSided(this.shard, this.view.show)
     if (note && nodes.length) nodes.unshift(h("p", { class: "fb-note" }, note))
+    const rest = leftOut(this.shard, this.view.show)
+    if (rest && nodes.length) nodes.push(h("p", { class: "fb-note" }, rest, " ", h("a", { href: `${this.context.root}shards/#presets` }, "What is left out")))
     this.list.replaceChildren(...(nodes.length ? nodes : [h("p", { class: "fb-note" }, this.#emptyNote())]))
     this.legend.replaceChildren(legend(frame.scale))
   }

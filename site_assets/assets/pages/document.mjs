@@ -283,7 +283,7 @@ class Reader {
     this.panel.replaceChildren(
       h("div", { class: "fb-firing__head" },
         h("h2", {}, "At ", h("bdi", { class: "fb-token-mark", translate: "no" }, visible(group.text))), this.closeButton()),
-      h("p", { class: "fb-hint" }, `Token ${count(token)} of ${count(shard.n_tokens)}, id ${shard.token_ids[token]}`, group.isSpecial && ", special", shard.is_measured[token] === 0 && ", left out of the statistics"),
+      h("p", { class: "fb-hint" }, `Token ${count(token)} of ${count(shard.n_tokens)}, id ${shard.token_ids[shard.text[token]]}`, group.isSpecial && ", special", shard.is_measured[token] === 0 && ", left out of the statistics"),
       members.length > 1 ? this.memberButtons(members) : "",
       firing.length
         ? h("table", { class: "fb-firing__table" },
@@ -308,7 +308,7 @@ class Reader {
   /** The tokens of one character. @param {number[]} members */
   memberButtons(members) {
     return h("p", { class: "fb-hint fb-members" }, "Tokens of this character: ", ...members.map((token) => {
-      const button = h("button", { type: "button", class: "fb-button", "aria-pressed": String(token === this.token) }, `id ${this.shard.token_ids[token]}`)
+      const button = h("button", { type: "button", class: "fb-button", "aria-pressed": String(token === this.token) }, `id ${this.shard.token_ids[this.shard.text[token]]}`)
       button.addEventListener("click", () => this.choose(this.prose.cursor, null, token))
       return button
     }))

@@ -5,7 +5,7 @@ import { collectionOf, readableId } from "../shards.mjs"
 
 /** @typedef {import("../main.mjs").Context} Context */
 /** @typedef {{id: string, has_page: boolean, weight: number, share: number}} Weight */
-/** @typedef {{scale: number, weights: number[], strongest: Weight[]}} Side */
+/** @typedef {{scale: number, weights: number[], places: number[] | null, strongest: Weight[]}} Side */
 
 const SIDES = /** @type {const} */ ([
   { side: "write", title: "Writes", noun: "decoder weight" },
@@ -28,13 +28,27 @@ function strongestTable(strongest, caption, context) {
  * @param {{side: string, title: string, noun: string}} look
  * @param {Side} side
  * @param {HTMLElement} grid  filled when the collection's layout has come
+ * @param {number} nInputs
  * @param {Context} context
  */
-function part({ title, noun }, side, grid, context) {
+function part({ title, noun }, side, grid, nInputs, context) {
+  const held = side.weights.length < nInputs ? `${count(side.weights.length)} strongest of ${count(nInputs)}` : `All ${count(nInputs)}`
   return h("section", { class: "fb-loadings__side" }, h("h3", {}, title, " ", h("small", {}, `strongest ${noun}s`)),
     strongestTable(side.strongest, `Strongest ${noun}s`, context),
     h("details", { class: "fb-fold", open: !matchMedia("(max-width: 44.9844em)").matches },
-      h("summary", {}, `All ${count(side.weights.length)} ${noun}s`), grid))
+      h("summary", {}, `${held} ${noun}s`), grid))
+}
+
+/**
+ * One weight per input of the grid; null where the compact preset left it out.
+ * @param {Side} side
+ * @param {number} nInputs
+ */
+export function weightsOf({ weights, places, scale }, nInputs) {
+  /** @type {(number | null)[]} */
+  const all = Array(nInputs).fill(null)
+  weights.forEach((weight, index) => (all[places ? places[index] : index] = weight * scale))
+  return all
 }
 
 /** @type {import("../panels.mjs").Panel} */
@@ -44,15 +58,14 @@ export const panel = {
   anchor: "loadings",
   place: "below",
   draw: (shard, context) => {
-    const loadings = /** @type {Record<"read" | "write", Side> & {collection: string}} */ (/** @type {any} */ (shard).loadings)
+    const loadings = /** @type {Record<"read" | "write", Side> & {collection: string, n_inputs: number}} */ (/** @type {any} */ (shard).loadings)
     const grids = SIDES.map(() => h("div", { class: "fb-cell-grid--wait" }))
     void collectionOf(loadings.collection, context).then(({ grid }) => {
       if (grid) SIDES.forEach(({ side, title, noun }, index) => {
-        const { weights, scale } = loadings[side]
         const look = { caption: `${title}: ${noun}s`, isSigned: true, text: (/** @type {number | null} */ value) => number(value, { sign: true }), noun }
-        grids[index].replaceWith(cellGrid(grid, weights.map((weight) => weight * scale), look, context))
+        grids[index].replaceWith(cellGrid(grid, weightsOf(loadings[side], loadings.n_inputs), look, context))
       })
     }).catch(() => grids.forEach((box) => box.replaceWith(h("p", { class: "fb-note" }, "The grid could not be fetched; the strongest weights stand above."))))
-    return h("div", { class: "fb-loadings" }, ...SIDES.map((look, index) => part(look, loadings[look.side], grids[index], context)))
+    return h("div", { class: "fb-loadings" }, ...SIDES.map((look, index) => part(look, loadings[look.side], grids[index], loadings.n_inputs, context)))
   },
 }
