@@ -25,7 +25,7 @@ from transformers import AutoModelForCausalLM, Qwen2Config
 
 from generator.blocks import Corpus
 from generator.config import RunConfig
-from generator.measure.batches import ATTENTION, Batch, Layout, Piece
+from generator.measure.batches import ATTENTION, Batch, Layout, Piece, pieces_of
 from generator.measure.checkpoints import AdapterFiles
 from generator.measure.engine import Engine
 from generator.measure.extract import attach
@@ -127,7 +127,7 @@ class Bench:
             model, "default", blueprint, torch.device(args.device), getattr(torch, args.dtype)
         )
         extractor = attach(config, corpus, loaded, Silent())
-        pieces = extractor._pieces(slice(0, corpus.n_tokens))
+        pieces = pieces_of(corpus, slice(0, corpus.n_tokens))
         fixed = Batch(pieces[: args.documents], extractor._engine.layout)
         first = fixed.n_tokens
         ragged = [Piece(p.token_ids, 0, p.row - first) for p in pieces[args.documents :]]

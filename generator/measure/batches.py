@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from generator.blocks import Corpus
 from generator.errors import FeaturebookError
 
 Layout = Literal["packed", "padded", "masked", "single"]
@@ -39,6 +40,15 @@ class Piece:
     """First tokens whose values are thrown away (the overlap with the piece before)."""
     row: int
     """Where the value of the first kept token goes."""
+
+
+def pieces_of(corpus: Corpus, tokens: slice, row: int = 0) -> list[Piece]:
+    """The pieces of a run of whole documents; their rows begin at ``row``."""
+    first, last = np.searchsorted(corpus.pieces[:, 1], [tokens.start, tokens.stop])
+    return [
+        Piece(corpus.token_ids[context:stop], start - context, row + start - tokens.start)
+        for context, start, stop in corpus.pieces[first:last].tolist()
+    ]
 
 
 @dataclass(frozen=True)

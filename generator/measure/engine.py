@@ -1,7 +1,7 @@
 """Runs pieces of text through the model and hands back what the sites recorded."""
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,6 +57,7 @@ class Engine:
         middle: nn.Module | None,
         uses_head: bool,
         progress: Progress,
+        forward: Callable[..., Any] | None = None,
     ) -> None:
         """Nothing runs yet; the layout is ``single``, which is right for every model.
 
@@ -70,6 +71,7 @@ class Engine:
             middle: Layer at whose input hidden states' norms are read; None when outliers are not excluded.
             uses_head: Whether the whole model must run because the adapter reaches outside its body.
             progress: Is told when memory runs out.
+            forward: What takes the inputs in place of the model, for instance one that runs it twice.
         """
         self.model, self.sites, self.recorder = model, sites, recorder
         self.n_channels, self.device, self.batch_tokens = n_channels, device, batch_tokens
@@ -78,9 +80,12 @@ class Engine:
         self.body = model if uses_head else body_of(model)
         self.pad_id = _pad_id(model)
         self._accepts = set(inspect.signature(self.body.forward).parameters)
+        self._forward_with = forward or self.body
         self._norms: Tensor | None = None
-        if middle is not None:
-            middle.register_forward_pre_hook(self._read_norms, with_kwargs=True)
+        self._hooks = (
+            [] if middle is None else [middle.register_forward_pre_hook(self._read_norms, with_kwargs=True)]
+        )
+        self._own_attention = str(getattr(model.config, "_attn_implementation", "") or "")
 
     def run(self, pieces: Sequence[Piece], *, n_rows: int, layout: Layout | None = None) -> Recorded:
         """Values of all kept tokens of the pieces.
@@ -131,7 +136,14 @@ class Engine:
     def call(self, **inputs: Tensor) -> Any:
         """The bare forward pass: no cache (it would switch packing off), no head unless it is adapted."""
         options = {"use_cache": False} if "use_cache" in self._accepts else {}
-        return self.body(**inputs, **options)
+        return self._forward_with(**inputs, **options)
+
+    def close(self) -> None:
+        """Leaves the model as it was: its own attention, no hooks."""
+        for hook in self._hooks:
+            hook.remove()
+        if self.layout == "packed":
+            _set_attention(self.model, self._own_attention)
 
     def _recover(self, batch: Batch) -> None:
         if torch.cuda.is_available():
@@ -159,7 +171,7 @@ class Engine:
             FeaturebookError: ``packed`` was demanded and does not hold.
         """
         n_rows = sum(len(p.token_ids) - p.n_context for p in pieces)
-        own = str(getattr(self.model.config, "_attn_implementation", "") or "")
+        own = self._own_attention
         truth = self.run(pieces, n_rows=n_rows, layout="single").values
         reasons: list[str] = []
         for layout in LADDER if wanted != "sorted" else LADDER[1:]:

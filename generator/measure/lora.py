@@ -259,6 +259,8 @@ class _Forward:
 
     def __call__(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         result = self.base_layer(x, *args, **kwargs)
+        if self.member.layer.disable_adapters:  # the base model is asked for
+            return result
         scalars = self.site.scalars(x, self.index)
         if self.is_merged:
             return result

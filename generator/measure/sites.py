@@ -159,7 +159,7 @@ def lay_out(
     )  # stable: model order
     channels, columns = _channel_table(modules, places, order, collection)
     stream = Stream(trace, layer_calls)
-    spaces = _Spaces(trace, stream, layers)
+    spaces = Spaces(trace, stream, layers)
     directions = spaces.directions(modules, places, calls, columns)
     return Layout(channels, directions, _group(modules, calls, columns, recorder), notes)
 
@@ -224,7 +224,7 @@ def _group(
     ]
 
 
-class _Spaces:
+class Spaces:
     """Names the space of every read and write vector, from the recorded pass."""
 
     def __init__(self, trace: Trace, stream: Stream, layers: str | None) -> None:
@@ -238,7 +238,7 @@ class _Spaces:
         component of another matrix's output.
         """
         matrices = [
-            c for c in self.trace.calls if _is_matrix(c.module) and c.read is not None and c.wrote is not None
+            c for c in self.trace.calls if is_matrix(c.module) and c.read is not None and c.wrote is not None
         ]
         wrote = {id(call.wrote) for call in matrices}
         by_layer: dict[int, list[tuple[Call, set[int]]]] = defaultdict(list)
@@ -298,7 +298,7 @@ class _Spaces:
         return self.hubs.get(id(tensor), f"{place.dotted}.out"), None
 
 
-def _is_matrix(module: nn.Module) -> bool:
+def is_matrix(module: nn.Module) -> bool:
     """A linear layer in any guise: PEFT's wrapper, ``nn.Linear``, GPT-2's Conv1D, a quantised one."""
     weight = getattr(module, "weight", None)
     return isinstance(weight, Tensor) and weight.ndim == 2 and not isinstance(module, nn.Embedding)
