@@ -266,14 +266,26 @@ class TrainTable(TrainSettings):
 
 
 class CollectionTable(Table):
-    """``[[collections]]``: a dictionary over the adapter's activations, with a page for each of its latents."""
+    """``[[collections]]``: a dictionary over activations of the adapter or of the model itself, with a page for each latent."""
 
     name: str
     """First part of the latents' ids: ``sae`` gives ``sae/0``, ``sae/1``, …"""
-    kind: Literal["sae"] = "sae"
-    """What it is."""
+    kind: Literal["sae", "crosscoder"] = "sae"
+    """``sae``: reads the adapter's channels, or one place of a model; ``crosscoder``: several places at once."""
     channels: list[str] = ["*"]
     """Globs over the ids of the adapter's channels that it reads; ``!glob`` takes away. All when absent."""
+    hook_points: list[str] = []
+    """Places whose activations it reads instead, straight from the model: globs such as ``model.layers.3:output``, or names of
+    TransformerLens such as ``blocks.3.hook_resid_post`` (docs/hook-points.md). Without an adapter, and when absent, the place that
+    the dictionary's own file names."""
+    models: list[str] = ["adapted"]
+    """Whose activations: ``base``, ``adapted`` (the run's model with its adapter, if it has one), or a folder or hub id of another
+    model with the same tokenizer. Two are read in step, on the same tokens."""
+    backend: Literal["hooks", "nnsight"] = "hooks"
+    """What reads hook points: PyTorch's ``hooks``, or ``nnsight`` (an extra: ``pip install featurebook[nnsight]``)."""
+    is_centred: bool = False
+    """Take each vector's mean over its components away, as TransformerLens does by centring the weights that write to the residual
+    stream of a model with LayerNorm."""
     train: TrainTable | None = None
     """Train it here; or give ``path``."""
     path: str | None = None
@@ -284,8 +296,9 @@ class CollectionTable(Table):
     """Branch, tag or commit of ``path`` on the hub."""
     architecture: str | None = None
     """Class or architecture, when the file does not name it."""
-    input_factor: float | None = None
-    """What inputs were multiplied by in training, when the file does not hold it."""
+    input_factor: float | list[float] | Literal["estimate"] | None = None
+    """What inputs were multiplied by in training, when the file does not hold it; 1 when it was folded into the weights. A list for a
+    crosscoder, one for each place; ``estimate`` takes √d_model / mean norm over the calibration documents, place by place."""
     normalize_decoder: bool = True
     """Scale the latents of a dictionary_learning ``AutoEncoder`` so that its decoder rows have norm 1, as that library does."""
     is_square: bool = False
@@ -295,6 +308,8 @@ class CollectionTable(Table):
     ``threshold``."""
     threshold: float | None = None
     """The threshold of ``selection = "threshold"``."""
+    allow_classes: list[str] = []
+    """Classes (``module.Name``) whose settings may be read from a pickled checkpoint; only their plain values are, never their code."""
     loss_documents: Count = 16
     """Held-out documents, chosen by hash, on which loss recovered is measured; 0 leaves it out (it loads the model)."""
 
@@ -304,6 +319,14 @@ class CollectionTable(Table):
             raise ValueError(
                 "give either train (to train it here) or path (to load it), for instance train = {}"
             )
+        if self.kind == "crosscoder" and not self.hook_points:
+            raise ValueError(
+                'a crosscoder needs hook_points, for instance hook_points = ["model.layers.*:output"]'
+            )
+        if not self.models or len(set(self.models)) < len(self.models) or len(self.models) > 2:
+            raise ValueError("models names one model, or two different ones")
+        if self.hook_points and self.channels != ["*"]:
+            raise ValueError("give channels (of the adapter) or hook_points (of the model), not both")
         return self
 
 
@@ -388,6 +411,11 @@ class AnalyzeTable(Table):
         for name in names:
             if name == "main" or not name.replace("-", "").replace("_", "").isalnum() or not name.isascii():
                 raise ValueError(f"model {name!r} cannot be used: take letters, digits, - and _, and not main")
+        for table in self.collections:
+            if self.model.adapter is None and {"base", "adapted"} <= set(table.models):
+                raise ValueError(
+                    f"collection {table.name!r} reads base and adapted, and model.adapter is not given"
+                )
         if len({name.lower() for name in names}) < len(names):
             raise ValueError(f"analysed models need different names; these are {', '.join(names)}")
         return self
@@ -541,7 +569,13 @@ def _with_absolute_paths(config: RunConfig, folder: Path) -> RunConfig:
         source = _as_path(source)
     corpus = config.corpus.model_copy(update={"source": resolve(source)})
     collections = [
-        c.model_copy(update={"path": resolve(c.path)}) if c.path else c for c in config.collections
+        c.model_copy(
+            update={
+                "path": c.path and resolve(c.path),
+                "models": [m if m in ("base", "adapted") else resolve(m) for m in c.models],
+            }
+        )
+        for c in config.collections
     ]
     update: dict[str, Any] = {"model": model, "corpus": corpus, "collections": collections}
     if config.analyze:

@@ -18,11 +18,16 @@ from generator.measure.collect import collect, latent_channels
 from generator.measure.dictionaries import Dictionary, LoadOptions, load_dictionary
 from generator.measure.extract import calibration_documents
 from generator.measure.training import ActivationRows, train
+from generator.measure.training.recovered import LossMeter
+from generator.measure.training.state import append_line
 from generator.progress import Progress
 from generator.summaries import Loadings
 
 CURVES = ("step", "tokens", "loss", "fvu", "l0", "dead_share")
 """Columns of ``metrics.jsonl`` that a collection's page draws."""
+
+CARRIED = ("settings", "curves", "held_out", "threshold", "loss_recovered")
+"""What the page shows of ``training.json``, as it stands there."""
 
 CURVE_POINTS = 200
 """At most so many points of a curve are kept for the page."""
@@ -50,9 +55,9 @@ class LatentStream:
 
 def train_collection(
     table: CollectionTable, activations: Activations, corpus: Corpus, chunks: list[slice], folder: Path,
-    progress: Progress, key: str,
+    progress: Progress, key: str, meter: LossMeter,
 ) -> dict[str, Any]:  # fmt: skip
-    """Trains one dictionary into its folder, or goes on from the checkpoint there.
+    """Trains one dictionary into its folder, or goes on from the checkpoint there; then measures its loss recovered.
 
     Returns:
         Facts for the manifest.
@@ -61,15 +66,20 @@ def train_collection(
     ids = [channel.id for channel in activations.load_channels()[0]]
     columns = _columns(table, ids)
     rows = ActivationRows(activations, corpus, chunks, columns)
-    result = train(rows, table.train, folder, progress, key, {"input_channels": [ids[i] for i in columns]})
+    inputs = [ids[i] for i in columns]
+    result = train(rows, table.train, folder, progress, key, {"input_channels": inputs})
     facts = result.facts | {"curves": _curves(folder / "metrics.jsonl")}
+    if table.loss_documents:
+        split = table.train.held_out, table.train.seed
+        facts |= {"loss_recovered": meter.of(result.dictionary, inputs, split, table.loss_documents)}
+        append_line(folder / "metrics.jsonl", {"loss_recovered": facts["loss_recovered"]})
     write_bytes(folder / "training.json", to_json(facts))
     return {f"n_latents_{table.name}": result.dictionary.n_features}
 
 
 def open_stream(
     table: CollectionTable, config: RunConfig, activations: Activations, corpus: Corpus, chunks: list[slice],
-    trained: Path,
+    trained: Path, meter: LossMeter,
 ) -> LatentStream:  # fmt: skip
     """Loads a collection's dictionary and makes its channel table.
 
@@ -80,6 +90,7 @@ def open_stream(
         corpus: The text.
         chunks: Of the activations.
         trained: The folder that ``train_collection`` wrote, for a collection with ``train``.
+        meter: Measures the loss recovered of a dictionary that carries no such figure.
 
     Raises:
         FeaturebookError: the dictionary cannot be read, or was made for other channels.
@@ -102,6 +113,9 @@ def open_stream(
         ),
         facts=_facts(table, dictionary, config.collection, trained),
     )
+    if table.loss_documents and "loss_recovered" not in stream.facts:
+        found = meter.of(dictionary, stream.loadings.inputs, _split(stream.facts), table.loss_documents)
+        stream.facts["loss_recovered"] = found
     rms = _reference_rms(stream, config, activations, corpus, chunks)
     return replace(stream, channels=[replace(c, reference_rms=float(r)) for c, r in zip(channels, rms)])
 
@@ -179,8 +193,14 @@ def _facts(table: CollectionTable, dictionary: Dictionary, reads: str, trained: 
         "n_latents": dictionary.n_features,
         "n_inputs": dictionary.d_in,
         "notes": [str(note) for note in notes.get("remarks", [])],
-        **{key: training[key] for key in ("settings", "curves", "held_out", "threshold") if key in training},
+        **{key: training[key] for key in CARRIED if key in training},
     }
+
+
+def _split(facts: dict[str, Any]) -> tuple[float, int] | None:
+    """Share and seed of the held-out documents of a dictionary that Featurebook trained."""
+    settings = facts.get("settings", {})
+    return (settings["held_out"], settings["seed"]) if {"held_out", "seed"} <= set(settings) else None
 
 
 def _reference_rms(
@@ -205,6 +225,6 @@ def _reference_rms(
 def _curves(path: Path) -> dict[str, list[Any]]:
     """The training curves, thinned evenly; the last point is kept."""
     lines = [orjson.loads(line) for line in path.read_bytes().splitlines()]
-    points = [line for line in lines if not line.get("final")]
+    points = [line for line in lines if "step" in line]
     kept = np.unique(np.linspace(0, len(points) - 1, min(len(points), CURVE_POINTS)).round().astype(int))
     return {name: [points[i].get(name) for i in kept] for name in CURVES} if points else {}

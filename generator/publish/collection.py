@@ -224,8 +224,45 @@ def _dictionary_rows(book: Book, name: str, facts: dict[str, Any]) -> list[dict[
     ):
         if _is_number(held_out.get(key)):
             rows.append(_row(label, three_digits(held_out[key]), note))
+    if _is_number(held_out.get("dead_share")):
+        note = f"of the latents were active at none of {count(held_out.get('n_tokens', 0))} held-out tokens"
+        rows.append(_row("held-out dead", percent(held_out["dead_share"]), note))
     if _is_number(facts.get("threshold")):
         rows.append(_row("threshold", three_digits(facts["threshold"]), "a latent below it is silent"))
+    return rows + _loss_rows(_dict(facts.get("loss_recovered")))
+
+
+def _loss_rows(found: dict[str, Any]) -> list[dict[str, str]]:
+    """Loss recovered with its baseline, and the three cross-entropies that it is made of."""
+    if not found:
+        return []
+    losses, value = _dict(found.get("loss")), found.get("value")
+    baseline = str(found.get("baseline") or "the baseline")
+    where = "held-out documents" if found.get("is_held_out") else "documents"
+    note = (
+        f"share of the adapter's gain that is left when its writes are rebuilt from the latents: (CE with the {baseline} − CE "
+        f"rebuilt) / (CE with the {baseline} − CE as it is)"
+    )
+    reason = str(found.get("undefined") or "it is not known")
+    rows = [
+        _row("loss recovered", percent(value), note)
+        if _is_number(value)
+        else _row("loss recovered", UNDEFINED, f"undefined: {reason}")
+    ]
+    if all(_is_number(losses.get(name)) for name in ("full", "rebuilt", "baseline")):
+        figures = [f"{losses[name]:.4f}" for name in ("full", "rebuilt", "baseline")]
+        note = (
+            f"cross-entropy in nats: as it is, rebuilt, {baseline}; over {count(found.get('n_tokens', 0))} tokens of "
+            f"{count(found.get('n_documents', 0))} {where}"
+        )
+        rows.append(_row("loss", " · ".join(figures), note))
+    helped = _dict(found.get("helped"))
+    if _is_number(helped.get("value")):
+        note = (
+            f"on the {count(helped.get('n_documents', 0))} of these documents whose loss the adapter lowers; it raises that of "
+            "the others, and a loss that rebuilding brings down again counts as more than all recovered"
+        )
+        rows.append(_row("of what it helps", percent(helped["value"]), note))
     return rows
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from generator.artifacts import atomic_path, to_json
+from generator.artifacts import atomic_path, to_json, write_bytes
 from generator.measure.training.settings import TrainSettings
 from generator.measure.training.shuffle import Place
 from generator.measure.training.step import Active, Selector, Step, Weights
@@ -52,8 +52,8 @@ class State:
         return max(0.0, self.threshold_sum / self.threshold_weight) if self.threshold_weight else 0.0
 
     def dead(self, settings: TrainSettings) -> Tensor:
-        """Indices of the latents that were not active for ``dead_after`` tokens."""
-        return (self.idle >= settings.dead_after).nonzero().squeeze(1)
+        """Indices of the latents that were not active for ``dead_after`` tokens (a number by now, ``settings.resolved``)."""
+        return (self.idle >= int(settings.dead_after)).nonzero().squeeze(1)
 
     def mark_active(self, active: Active, n_tokens: int) -> None:
         """Counts idle tokens."""
@@ -136,6 +136,11 @@ class Metrics:
         """Hands all lines to the system."""
         assert self._file is not None
         self._file.flush()
+
+
+def append_line(path: Path, line: dict[str, Any]) -> None:
+    """Adds a line to a finished ``metrics.jsonl``; it is put in place whole."""
+    write_bytes(path, path.read_bytes() + to_json(line))
 
 
 def save_state(folder: Path, state: State, key: str) -> None:

@@ -15,7 +15,7 @@ from generator.measure.training.evaluate import Figures, evaluate
 from generator.measure.training.initial import initial_weights
 from generator.measure.training.inputs import Scaling
 from generator.measure.training.rows import RowFacts, Rows, Split, survey
-from generator.measure.training.settings import TrainSettings
+from generator.measure.training.settings import TrainSettings, resolved
 from generator.measure.training.shuffle import Batches, Place
 from generator.measure.training.state import Metrics, State, load_state, save_state
 from generator.measure.training.step import Aux, Step, take_step
@@ -75,7 +75,7 @@ def train(
             latents dead. The last checkpoint stays.
     """
     run = _prepare(rows, settings, folder, key)
-    state = load_state(folder, settings, key, run.device) or _begin(run)
+    state = load_state(folder, run.settings, key, run.device) or _begin(run)
     if state.step:
         progress.note(f"going on at step {state.step} of {run.n_steps}")
         progress.advance(state.step * settings.batch)
@@ -91,6 +91,7 @@ def _prepare(rows: Rows, settings: TrainSettings, folder: Path, key: str) -> _Ru
         )
     split = Split(rows, settings.held_out, settings.seed, takes_held_out=False)
     facts = survey(split)
+    settings = resolved(settings, rows.width, facts.n_rows)
     batches = Batches(split, facts, settings.batch, settings.buffer_megabytes, settings.seed)
     n_tokens = settings.tokens or settings.epochs * facts.n_rows
     if n_tokens < settings.batch:
@@ -155,7 +156,7 @@ def _take_one(run: _Run, state: State, x: Tensor) -> Step:
         )
     state.move(step.gradients, _learning_rate(run, state.step), settings)
     state.mark_active(active, len(x))
-    if state.step * settings.batch > settings.dead_after and len(state.dead(settings)) == run.n_features:
+    if state.step * settings.batch > int(settings.dead_after) and len(state.dead(settings)) == run.n_features:
         raise FeaturebookError(
             f"All {run.n_features} latents are dead at step {state.step}: none was active for {settings.dead_after} tokens. "
             "Are the inputs constant, or learning_rate too high?"
@@ -166,8 +167,7 @@ def _take_one(run: _Run, state: State, x: Tensor) -> Step:
 def _aux(settings: TrainSettings, state: State) -> Aux | None:
     if not settings.aux_weight:
         return None
-    k = settings.aux_k or settings.k
-    return Aux(state.dead(settings), k, settings.aux_weight, settings.aux_reads == "error")
+    return Aux(state.dead(settings), int(settings.aux_k), settings.aux_weight, settings.aux_reads == "error")
 
 
 def _learning_rate(run: _Run, step: int) -> float:
