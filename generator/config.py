@@ -411,11 +411,6 @@ class AnalyzeTable(Table):
         for name in names:
             if name == "main" or not name.replace("-", "").replace("_", "").isalnum() or not name.isascii():
                 raise ValueError(f"model {name!r} cannot be used: take letters, digits, - and _, and not main")
-        for table in self.collections:
-            if self.model.adapter is None and {"base", "adapted"} <= set(table.models):
-                raise ValueError(
-                    f"collection {table.name!r} reads base and adapted, and model.adapter is not given"
-                )
         if len({name.lower() for name in names}) < len(names):
             raise ValueError(f"analysed models need different names; these are {', '.join(names)}")
         return self
@@ -432,6 +427,24 @@ class GiscusTable(Table):
     """Name of the discussions' category."""
     category_id: str
     """Its id, as giscus.app shows it."""
+
+
+class EffectsTable(Table):
+    """``[effects]``: what only the model can say of a channel: effects on logits, attribution to tokens; docs/effects.md."""
+
+    parts: list[Literal["logits", "attribution"]] = ["logits", "attribution"]
+    """What is computed."""
+    top_tokens: Positive = 10
+    """Tokens listed on each side of a channel's logit effects."""
+    attribution: Count | list[str] = 16
+    """Channels whose strongest activation is attributed to input tokens: globs over ids, or how many: first those of
+    ``publish.picked``, then the strongest of each collection and layer in turn."""
+    attribution_tokens: Positive = 64
+    """Tokens that are read for it, the peak the last (a quarter of them after it where the model looks ahead)."""
+    nodes: Positive = 64
+    """Points on the path of integrated gradients, to begin with."""
+    max_nodes: Positive = 256
+    """They are doubled up to here until the attributions add up to within 2 % of the activation's range."""
 
 
 class PublishTable(Table):
@@ -484,6 +497,8 @@ class RunConfig(Table):
     publish: PublishTable = PublishTable()
     collections: list[CollectionTable] = []
     """Dictionaries over the adapter's activations."""
+    effects: EffectsTable | None = None
+    """Effects of single channels, which need the model again; none when absent."""
     analyze: AnalyzeTable | None = None
     """Analysis of the model's layers, attention and predictions; none when absent."""
 
@@ -494,6 +509,11 @@ class RunConfig(Table):
             if name in RESERVED or not name.replace("-", "").replace("_", "").isalnum() or not name.isascii():
                 raise ValueError(
                     f"collection {name!r} cannot be used: take letters, digits, - and _, and none of {', '.join(RESERVED)}"
+                )
+        for table in self.collections:
+            if self.model.adapter is None and {"base", "adapted"} <= set(table.models):
+                raise ValueError(
+                    f"collection {table.name!r} reads base and adapted, and model.adapter is not given"
                 )
         if len({name.lower() for name in names}) < len(names):
             raise ValueError(f"collections need different names; these are {', '.join(names)}")

@@ -16,7 +16,7 @@ from generator.blocks import Channel, Corpus
 from generator.config import CorpusTable, ModelTable, PublishTable, RunConfig
 from generator.progress import Silent
 from generator.publish import publish
-from generator.summaries import CosineMatrix, Loadings, Profile, Ragged, Summary, join
+from generator.summaries import CosineMatrix, Loadings, Profile, Ragged, SharedValues, Summary, join
 
 K, CONTEXT, SHOWN_TOKENS = 5, 6, 6
 BANDS = [0.5, 0.9, 0.99]
@@ -231,6 +231,7 @@ def toy_summary(
         cosines=_cosines(channels),
         documents=_documents(corpus, channels, values),
         notes=["Correlations are exact."],
+        shared=[_shared(corpus, values)],
     )
 
 
@@ -287,6 +288,14 @@ def _band(column: np.ndarray, sign: int, name: str, low: float, high: float) -> 
         return float("nan"), float("nan"), 0
     a, b = sorted(sign * np.quantile(np.abs(side), [low, high]))
     return float(a), float(b), int(((side >= a) & (side <= b)).sum())
+
+
+def _shared(corpus: Corpus, values: np.ndarray) -> SharedValues:
+    """All values on documents 0 and 1, in units of 1."""
+    stop = int(corpus.doc_offsets[2])
+    unit = np.ones(values.shape[1], np.float32)
+    dense = {"dense": values[:stop].astype(np.float16)}
+    return SharedValues(0, np.array([0, 1]), corpus.doc_offsets[:3].astype(np.int64), unit, dense)
 
 
 def _examples(
@@ -416,6 +425,10 @@ def ragged(lists: list[dict[str, np.ndarray]]) -> Ragged:
     return Ragged(np.cumsum([0, *lengths]), joined)
 
 
+LABELS = Path(__file__).parent / "golden" / "labels"
+"""What was said of the toy's channels, hostile text among it."""
+
+
 def toy_config(**publish_options: object) -> RunConfig:
     """A run file for the toy; keyword arguments go to ``[publish]``."""
     options = {
@@ -526,7 +539,7 @@ def write_toy(folder: Path) -> None:
     corpus, summary = toy_run()
     notes = folder / "docs" / "notes"
     publish(
-        toy_config(), corpus, summary, Writer(folder / "shards"), Writer(folder / "docs"), notes, Silent()
+        toy_config(), corpus, summary, Writer(folder / "shards"), Writer(folder / "docs"), notes, Silent(), LABELS
     )
 
 

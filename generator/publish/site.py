@@ -22,7 +22,16 @@ from generator.publish.cards import card, card_path, carded
 from generator.publish.collection import collection_id, collection_shard, points_id, points_shard
 from generator.publish.compare import COMPARE, compare_shard, compared, values_id, values_shard
 from generator.publish.documents import doc_id, document_shard
-from generator.publish.explorer import OF_THE_TABLE, column_id, column_shard, explorer_shard, n_parts, part_id, rows_shard
+from generator.publish.explorer import (
+    OF_THE_TABLE,
+    column_id,
+    column_shard,
+    explorer_shard,
+    n_parts,
+    part_id,
+    rows_shard,
+    top_tokens,
+)
 from generator.publish.feed import FEED, feed
 from generator.publish.home import home_shard, picked, site_facts
 from generator.publish.labels import read_labels
@@ -32,6 +41,7 @@ from generator.publish.panels import selected_panels
 from generator.publish.records import open_own_record
 from generator.publish.search import search_index
 from generator.publish.shards import channel_shard
+from generator.publish.visible import plain
 from generator.summaries import Summary
 
 MANIFEST = ".featurebook-files.json"
@@ -48,7 +58,7 @@ class Entry:
     shard_name: str = ""
     """The id of the shard where it differs: a collection's page stands above those of its channels."""
     picture: Callable[[], bytes] | None = None
-    """Its preview picture, a PNG beside the shards."""
+    """Its preview picture, a PNG."""
 
     @property
     def shard_id(self) -> str:
@@ -96,9 +106,9 @@ def publish(
     check_distinct(entry.shard_id for entry in entries)
     check_distinct(entry.id for entry in entries)
     notes = read_notes(notes_folder, _may_have_note(book, entries), progress)
-    planned = [shard_path(e.shard_id) for e in entries if e.shard] + [card_path(e.id) for e in entries if e.picture]
-    shards_before = _begin(shards, MANIFEST, planned)
-    pages_before = _begin(docs, f"atlas/{MANIFEST}", [FEED, *(page_path(e.id) for e in entries if e.page)])
+    shards_before = _begin(shards, MANIFEST, [shard_path(e.shard_id) for e in entries if e.shard])
+    planned = [page_path(e.id) for e in entries if e.page] + [card_path(e.id) for e in entries if e.picture]
+    pages_before = _begin(docs, f"atlas/{MANIFEST}", [*planned, FEED])
     sizes = {"shard_bytes": 0, "page_bytes": 0}
     for entry in entries:
         if entry.shard:
@@ -107,7 +117,7 @@ def publish(
             body = f"\n{notes[entry.id]}\n".encode() if entry.id in notes else b""
             sizes["page_bytes"] += _write(docs, page_path(entry.id), entry.page() + body)
         if entry.picture:
-            _write(shards, card_path(entry.id), entry.picture())
+            _write(docs, card_path(entry.id), entry.picture())
         progress.advance()
     _write(docs, "atlas/site.json", to_json(site_facts(book)))
     news = feed(book)

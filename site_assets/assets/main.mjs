@@ -7,6 +7,7 @@
  * the frame: static HTML that says something without JavaScript and reserves the space of what will be drawn.
  */
 import { h } from "./elements.mjs"
+import { connectTools } from "./page-tools.mjs"
 import { startKeys } from "./keys.mjs"
 import { fetchJson, shardUrl, pageUrl } from "./shards.mjs"
 
@@ -92,6 +93,7 @@ export function mountAll() {
 function start() {
   startKeys()
   mountAll()
+  connectTools()
 }
 
 if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start)

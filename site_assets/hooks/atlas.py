@@ -36,6 +36,8 @@ def on_config(config: Any) -> Any:
     if not path.is_file():
         return config
     settings = json.loads(path.read_text("utf-8"))
+    if (path.parent / "feed.xml").is_file():
+        config.extra["feed"] = "atlas/feed.xml"
     for name, option in SITE_SETTINGS.items():
         if settings.get(name) and not (is_serving and option == "site_url"):
             config[option] = settings[name]

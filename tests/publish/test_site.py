@@ -13,12 +13,12 @@ from generator.publish import publish
 from generator.publish.site import MANIFEST
 from generator.summaries import Summary
 from tests.publish.conftest import Publication, publish_to_memory
-from tests.toy import toy_config, toy_run
+from tests.toy import LABELS, toy_config, toy_run
 
 
 def _publish(folder: Path, run: tuple[Corpus, Summary], **options: object) -> dict:
     shards, docs = Writer(folder / "shards"), Writer(folder / "docs")
-    return publish(toy_config(**options), *run, shards, docs, folder / "docs/notes", Silent())
+    return publish(toy_config(**options), *run, shards, docs, folder / "docs/notes", Silent(), LABELS)
 
 
 def _files(folder: Path) -> dict[str, bytes]:
