@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from generator.artifacts import Artifact, Writer, content_key, file_key, path_key, remove_dead_temporaries
 from generator.blocks import Activations, Block, Channel, Corpus, Directions, block_bounds
-from generator.config import RunConfig
+from generator.config import CollectionTable, RunConfig
 from generator.errors import FeaturebookError, nearest
 from generator.findings import Findings, join_findings, load_findings
 from generator.progress import Progress, console, show
@@ -25,6 +25,8 @@ from generator.summaries import Summary, join
 if TYPE_CHECKING:
     import numpy as np
 
+    from generator.measure.analyze.texts import Text
+    from generator.measure.collections import LatentStream
     from generator.summarize import Accumulator
 
 
@@ -397,22 +399,40 @@ def _is_training(config: RunConfig) -> bool:
     return any(c.train is not None for c in config.collections)
 
 
+def _models_read(config: RunConfig, tables: Sequence[CollectionTable]) -> Any:
+    """What the activations of the models that these collections read depend on; None when none reads a model."""
+    if config.model.adapter is not None and not any(table.hook_points for table in tables):
+        return None
+    others = {m for table in tables for m in table.models} - {"base", "adapted"}
+    return [
+        config.model.model_dump(exclude={"device", "base", "adapter"}),
+        path_key(config.model.base),
+        config.model.adapter and path_key(config.model.adapter),
+        [path_key(name) for name in sorted(others)],
+        config.extract.model_dump(include={"exclude_outliers", "calibration_documents"}),
+    ]
+
+
 def _train_depends_on(config: RunConfig, folders: Folders) -> Any:
-    return [c.model_dump(exclude={"path"}) for c in config.collections if c.train is not None]
+    tables = [c for c in config.collections if c.train is not None]
+    return [[c.model_dump(exclude={"path"}) for c in tables], _models_read(config, tables)]
 
 
 def _train(config: RunConfig, folders: Folders, out: Artifact, progress: Progress) -> dict[str, Any]:
-    from generator.measure.collections import train_collection
+    from generator.measure.collections import open_source, train_collection
+    from generator.measure.streams import Models
     from generator.measure.training.recovered import LossMeter
 
     corpus, activations, chunks = _stored_activations(config, folders)
-    meter = LossMeter(config, corpus, progress)
+    meter, models = LossMeter(config, corpus, progress), Models(config, corpus, progress)
     facts: dict[str, Any] = {}
     for table in config.collections:
         if table.train is not None:
+            source = open_source(table, corpus, activations, chunks, models)
             facts |= train_collection(
-                table, activations, corpus, chunks, out.folder / table.name, progress, out.key, meter
+                table, source, corpus, out.folder / table.name, progress, out.key, meter
             )
+            source.close()
     return facts
 
 
@@ -422,39 +442,75 @@ def _collect_depends_on(config: RunConfig, folders: Folders) -> Any:
         config.seed,
         config.extract.chunk_tokens,
         [[c.model_dump(exclude={"path"}), path_key(c.path) if c.path else None] for c in config.collections],
+        _models_read(config, config.collections),
     ]
 
 
 def _collect(config: RunConfig, folders: Folders, out: Artifact, progress: Progress) -> dict[str, Any]:
-    from generator.measure.collections import open_stream
+    from generator.measure.collections import open_source, open_stream, with_hook_points
+    from generator.measure.streams import Models
     from generator.measure.training.recovered import LossMeter
-    from generator.summarize import Accumulator, finish
+    from generator.summarize import finish
 
     corpus, activations, chunks = _stored_activations(config, folders)
-    meter = LossMeter(config, corpus, progress)
+    meter, models = LossMeter(config, corpus, progress), Models(config, corpus, progress)
     facts: dict[str, Any] = {}
     for table in config.collections:
-        stream = open_stream(
-            table, config, activations, corpus, chunks, folders.build / "dictionaries" / table.name, meter
-        )
-        block_tokens = max(1, min(BLOCK_TOKENS, LATENT_VALUES // len(stream.channels)))
-        total = Accumulator(stream.channels, corpus, config.summarize, config.seed)
-        for chunk in chunks:
-            state = Accumulator(stream.channels, corpus, config.summarize, config.seed)
-            for block in stream.blocks(activations.blocks(corpus, chunk, block_tokens)):
-                state.add(block)
-                progress.advance(len(block.values))
-            total.merge(state)
+        table = with_hook_points(table, config)
+        source = open_source(table, corpus, activations, chunks, models)
+        trained = folders.build / "dictionaries" / table.name
+        stream = open_stream(table, config, source, corpus, trained, meter)
+        total = _latent_statistics(stream, table, config, corpus, chunks, out, progress)
         summary = finish(total, stream.directions, {"collections": {table.name: stream.facts}})
-        replace(summary, loadings=[stream.loadings]).save(out.folder / f"{table.name}.h5")
+        replace(summary, loadings=stream.loadings).save(out.folder / f"{table.name}.h5")
         facts[f"n_latents_{table.name}"] = len(stream.channels)
+        source.close()
     return facts
 
 
+def _latent_statistics(
+    stream: LatentStream,
+    table: CollectionTable,
+    config: RunConfig,
+    corpus: Corpus,
+    chunks: list[slice],
+    out: Artifact,
+    progress: Progress,
+) -> Accumulator:
+    """Statistics of every latent. A pass over a model is kept chunk by chunk, so that a killed one goes on."""
+    from generator.summarize import Accumulator
+    from generator.summarize.running import RunningTotal
+
+    arguments = stream.channels, corpus, config.summarize, config.seed
+    block_tokens = max(1, min(BLOCK_TOKENS, LATENT_VALUES // len(stream.channels)))
+
+    def summarised(chunk: slice) -> Accumulator:
+        state = Accumulator(*arguments)
+        for block in stream.blocks(stream.source.blocks(chunk, block_tokens)):
+            state.add(block)
+            progress.advance(len(block.values))
+        return state
+
+    if not table.hook_points:
+        total = Accumulator(*arguments)
+        for chunk in chunks:
+            total.merge(summarised(chunk))
+        return total
+    running = RunningTotal(out.folder / f"{table.name}-unfinished", out.key, *arguments)
+    progress.advance(running.stop)
+    for chunk in running.missing(chunks):
+        running.take(chunk, summarised(chunk))
+    running.clear()
+    return running.total
+
+
 def _stored_activations(config: RunConfig, folders: Folders) -> tuple[Corpus, Activations, list[slice]]:
-    if not config.extract.keep_activations:
+    """The corpus, and the adapter's activations if a collection reads them."""
+    reads_adapter = config.model.adapter is not None and not all(c.hook_points for c in config.collections)
+    if reads_adapter and not config.extract.keep_activations:
         raise FeaturebookError(
-            "Dictionaries are trained and collected from stored activations. Set keep_activations = true in [extract]."
+            "Dictionaries over the adapter's channels are trained and collected from stored activations. Set "
+            "keep_activations = true in [extract]."
         )
     corpus = load_corpus(folders)
     return corpus, Activations(folders.build / "activations"), corpus.chunks(config.extract.chunk_tokens)
@@ -463,6 +519,87 @@ def _stored_activations(config: RunConfig, folders: Folders) -> tuple[Corpus, Ac
 def _collected_tokens(config: RunConfig, folders: Folders) -> int | None:
     tokens = _corpus_tokens(config, folders)
     return tokens and tokens * len(config.collections)
+
+
+# --- effects ---------------------------------------------------------------------------------------------------
+
+
+def _has_effects(config: RunConfig) -> bool:
+    return config.effects is not None and bool(config.effects.parts)
+
+
+def _effects_depends_on(config: RunConfig, folders: Folders) -> Any:
+    return [config.effects and config.effects.model_dump(), config.publish.picked, config.seed]
+
+
+def _effects(config: RunConfig, folders: Folders, out: Artifact, progress: Progress) -> dict[str, Any]:
+    from generator.measure.effects.stage import EffectsRun, measure_effects
+
+    summary = folders.build / "summary" / "summary.h5"
+    run = EffectsRun(
+        config=config,
+        corpus=load_corpus(folders),
+        activations=folders.build / "activations",
+        adapter=Summary.load(summary) if _has_adapter(config) else None,
+        latents={c.name: Summary.load(folders.build / "latents" / f"{c.name}.h5") for c in config.collections},
+        trained=folders.build / "dictionaries",
+        progress=progress,
+    )
+    return measure_effects(run, out.folder)
+
+
+# --- analyze ---------------------------------------------------------------------------------------------------
+
+
+def _is_analyzed(config: RunConfig) -> bool:
+    return config.analyze is not None
+
+
+def _analyze_depends_on(config: RunConfig, folders: Folders) -> Any:
+    table = config.analyze
+    assert table is not None
+    prompts = path_key(table.prompts) if isinstance(table.prompts, str) else table.prompts
+    return [
+        table.model_dump(exclude={"prompts", "models"}),
+        prompts,
+        [[m.name, m.revision, path_key(m.base), m.adapter and path_key(m.adapter)] for m in table.models],
+        config.model.model_dump(exclude={"device", "base", "adapter"}),
+        path_key(config.model.base),
+        config.model.adapter and path_key(config.model.adapter),
+        [config.collection, config.extract.basis, config.seed],
+    ]
+
+
+def _analyze(config: RunConfig, folders: Folders, out: Artifact, progress: Progress) -> dict[str, Any]:
+    import numpy as np
+
+    from generator.measure.analyze.run import analyze_run
+    from generator.summarize.hashing import doc_hash
+
+    corpus = load_corpus(folders)
+    assert config.analyze is not None
+    # in the order in which documents get pages
+    order = np.argsort(doc_hash(config.seed, np.arange(corpus.n_docs)), kind="stable")
+    docs = order[np.diff(corpus.doc_offsets)[order] > 0][: config.analyze.divergence_documents].tolist()
+    key = str(_manifest_key(stage_named("corpus"), folders))
+    return analyze_run(config, corpus, out.folder, key, docs, progress)
+
+
+def analyze_alone(config: RunConfig, prompts: Sequence[str], folders: Folders) -> list[Text]:
+    """Adds prompts to the analysis and, where there is a site, renders it again; the corpus is not read.
+
+    Raises:
+        FeaturebookError: a prompt is empty, or a model cannot be loaded.
+    """
+    from generator.measure.analyze.run import analyze_prompts
+
+    stage = stage_named("analyze")
+    with show(stage.name, None, stage.unit) as progress:
+        texts = analyze_prompts(config, prompts, folders.build / stage.folder, progress)
+    is_built = all(_manifest_key(s, folders) for s in stages_of(config) if s.name != "publish")
+    if is_built:
+        build(config, folders, only=["publish"], force=True)
+    return texts
 
 
 # --- publish ---------------------------------------------------------------------------------------------------
@@ -526,6 +663,9 @@ STAGES = (
           is_wanted=_has_adapter),
     Stage("collect", "latents", 2, ("corpus", "extract", "train"), _collect_depends_on, _collect, _collected_tokens,
           is_wanted=_has_collections),
-    Stage("publish", "publish", 1, ("corpus", "summarize", "collect"), _publish_depends_on, _publish, _unknown,
+    Stage("effects", "effects", 1, ("corpus", "extract", "summarize", "collect"), _effects_depends_on, _effects, _unknown,
+          "channels", is_wanted=_has_effects),
+    Stage("analyze", "analysis", 1, ("corpus",), _analyze_depends_on, _analyze, _unknown, is_wanted=_is_analyzed),
+    Stage("publish", "publish", 1, ("corpus", "summarize", "collect", "analyze"), _publish_depends_on, _publish, _unknown,
           "pages", is_whole=_has_pages),
 )  # fmt: skip

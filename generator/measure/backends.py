@@ -45,7 +45,8 @@ class HookBackend:
             points: In the order in which a pass comes by.
             stops: End a pass at the last point; the layers above it then cost nothing.
         """
-        self._runs, self._left, self._receive = runs, 0, _nobody
+        self._runs, self._left = runs, 0
+        self._receive: Receive = _nobody
         self._stack = ExitStack()
         self._stack.enter_context(watched(model, points, self._take))
         self._n_points = len(points)

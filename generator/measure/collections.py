@@ -1,6 +1,6 @@
 """The dictionaries of a run (``[[collections]]``): trained or loaded, and turned into channels."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -17,8 +17,10 @@ from generator.errors import FeaturebookError, nearest
 from generator.measure.collect import collect, latent_channels
 from generator.measure.dictionaries import Dictionary, LoadOptions, load_dictionary
 from generator.measure.extract import calibration_documents
-from generator.measure.training import ActivationRows, train
+from generator.measure.streams import ModelRows, Models, ModelSource, Source, StoredSource
+from generator.measure.training import ActivationRows, Rows, train
 from generator.measure.training.recovered import LossMeter
+from generator.measure.training.rows import is_held_out
 from generator.measure.training.state import append_line
 from generator.progress import Progress
 from generator.summaries import Loadings
@@ -35,27 +37,68 @@ CURVE_POINTS = 200
 
 @dataclass(frozen=True)
 class LatentStream:
-    """A dictionary that stands where extraction would: it gives the latents of any blocks of the adapter's activations."""
+    """A dictionary that stands where extraction would: it gives the latents of any blocks of what it reads."""
 
     dictionary: Dictionary
-    columns: Int[np.ndarray, " channel"]
-    """Channels of the adapter that it reads."""
+    source: Source
+    """What it reads."""
     channels: list[Channel]
     directions: list[Directions]
-    loadings: Loadings
+    loadings: list[Loadings]
+    """Weights over the adapter's channels; none for a dictionary over places of a model."""
     facts: dict[str, Any]
     """For the collection's page."""
 
     def blocks(self, source: Iterable[Block]) -> Iterator[Block]:
         """The latents of a stream of blocks, as dense blocks."""
         everything = slice(0, self.dictionary.n_features)
-        for sparse in collect(self.dictionary, source, self.columns):
+        for sparse in collect(self.dictionary, source):
             yield sparse.panel(everything)
 
 
+def open_source(
+    table: CollectionTable, corpus: Corpus, activations: Activations, chunks: list[slice], models: Models
+) -> Source:
+    """What a collection's dictionary reads: channels of the adapter from disk, or places straight from the model.
+
+    Args:
+        table: The collection.
+        corpus: The text.
+        activations: Of the adapter; not looked at for a collection with hook points.
+        chunks: Of the activations.
+        models: The run's models, loaded when a collection reads them.
+
+    Raises:
+        FeaturebookError: a glob that matches nothing, an unknown hook point, models that do not fit together.
+    """
+    if table.hook_points:
+        return ModelSource(table, models)
+    ids = [channel.id for channel in activations.load_channels()[0]]
+    columns = _columns(table, ids)
+    return StoredSource(activations, corpus, chunks, columns, [ids[i] for i in columns])
+
+
+def with_hook_points(table: CollectionTable, config: RunConfig) -> CollectionTable:
+    """The same collection, with the place that its dictionary's file names where there is no adapter to read.
+
+    Raises:
+        FeaturebookError: there is neither an adapter nor a place.
+    """
+    if table.hook_points or config.model.adapter is not None:
+        return table
+    named = None if table.path is None else _load(table, Path(), None).notes.get("hook_name")
+    if not named:
+        raise FeaturebookError(
+            f"Collection {table.name!r} has nothing to read: the run has no adapter, and "
+            f"{'its file names no place of the model' if table.path else 'no place is given'}. Set its hook_points, for instance "
+            '["model.layers.6:output"].'
+        )
+    return table.model_copy(update={"hook_points": [str(named)]})
+
+
 def train_collection(
-    table: CollectionTable, activations: Activations, corpus: Corpus, chunks: list[slice], folder: Path,
-    progress: Progress, key: str, meter: LossMeter,
+    table: CollectionTable, source: Source, corpus: Corpus, folder: Path, progress: Progress, key: str,
+    meter: LossMeter,
 ) -> dict[str, Any]:  # fmt: skip
     """Trains one dictionary into its folder, or goes on from the checkpoint there; then measures its loss recovered.
 
@@ -63,61 +106,100 @@ def train_collection(
         Facts for the manifest.
     """
     assert table.train is not None
-    ids = [channel.id for channel in activations.load_channels()[0]]
-    columns = _columns(table, ids)
-    rows = ActivationRows(activations, corpus, chunks, columns)
-    inputs = [ids[i] for i in columns]
-    result = train(rows, table.train, folder, progress, key, {"input_channels": inputs})
+    split = table.train.held_out, table.train.seed
+    metadata: dict[str, Any] = (
+        {"input_channels": source.inputs} if source.inputs else {"places": source.facts["places"]}
+    )
+    result = train(_rows(source, corpus, split), table.train, folder, progress, key, metadata)
     facts = result.facts | {"curves": _curves(folder / "metrics.jsonl")}
-    if table.loss_documents:
-        split = table.train.held_out, table.train.seed
-        facts |= {"loss_recovered": meter.of(result.dictionary, inputs, split, table.loss_documents)}
+    if table.loss_documents and source.inputs:
+        facts |= {"loss_recovered": meter.of(result.dictionary, source.inputs, split, table.loss_documents)}
         append_line(folder / "metrics.jsonl", {"loss_recovered": facts["loss_recovered"]})
     write_bytes(folder / "training.json", to_json(facts))
     return {f"n_latents_{table.name}": result.dictionary.n_features}
 
 
+def _rows(source: Source, corpus: Corpus, split: tuple[float, int]) -> Rows:
+    if isinstance(source, StoredSource):
+        return ActivationRows(source.activations, corpus, source.chunks, source.columns)
+    return ModelRows(source, corpus, is_held_out(np.arange(corpus.n_docs), *split))
+
+
 def open_stream(
-    table: CollectionTable, config: RunConfig, activations: Activations, corpus: Corpus, chunks: list[slice],
-    trained: Path, meter: LossMeter,
-) -> LatentStream:  # fmt: skip
+    table: CollectionTable, config: RunConfig, source: Source, corpus: Corpus, trained: Path, meter: LossMeter
+) -> LatentStream:
     """Loads a collection's dictionary and makes its channel table.
 
     Args:
         table: The collection.
         config: The run.
-        activations: Of the adapter.
+        source: What it reads.
         corpus: The text.
-        chunks: Of the activations.
         trained: The folder that ``train_collection`` wrote, for a collection with ``train``.
         meter: Measures the loss recovered of a dictionary that carries no such figure.
 
     Raises:
-        FeaturebookError: the dictionary cannot be read, or was made for other channels.
+        FeaturebookError: the dictionary cannot be read, or was made for other channels or places.
     """
-    ids = [channel.id for channel in activations.load_channels()[0]]
-    columns = _columns(table, ids)
-    dictionary = _load(table, trained, len(columns))
-    _check_inputs(table, dictionary, [ids[i] for i in columns])
-    channels, directions = latent_channels(dictionary, table.name)
+    docs = calibration_documents(corpus.n_docs, config.extract.calibration_documents, config.seed)
+    table, remarks = _with_factors(table, source, docs)
+    dictionary = _load(table, trained, source)
+    if source.inputs:
+        _check_inputs(table, dictionary, source.inputs)
+    device = source.device
+    dictionary = dictionary if device == "cpu" else dictionary.to(device)
+    channels, directions = latent_channels(dictionary, table.name, table.kind, source.space)
+    loadings = Loadings(
+        channels=np.arange(len(channels)),
+        inputs=source.inputs,
+        read=dictionary.W_enc.cpu().numpy(),
+        write=dictionary.W_dec.cpu().numpy(),
+    )
+    facts = _facts(table, dictionary, config.collection, trained)
+    facts["notes"] += [*remarks, *source.facts.get("notes", [])]
     stream = LatentStream(
         dictionary=dictionary,
-        columns=columns,
-        channels=channels,
+        source=source,
+        channels=[replace(c, layer=source.layer, module=source.module) for c in channels],
         directions=directions,
-        loadings=Loadings(
-            channels=np.arange(len(channels)),
-            inputs=[ids[i] for i in columns],
-            read=dictionary.W_enc.cpu().numpy(),
-            write=dictionary.W_dec.cpu().numpy(),
-        ),
-        facts=_facts(table, dictionary, config.collection, trained),
+        loadings=[loadings] if source.inputs else [],
+        facts=facts | {k: v for k, v in source.facts.items() if k != "notes"},
     )
-    if table.loss_documents and "loss_recovered" not in stream.facts:
-        found = meter.of(dictionary, stream.loadings.inputs, _split(stream.facts), table.loss_documents)
+    if table.loss_documents and source.inputs and "loss_recovered" not in stream.facts:
+        found = meter.of(dictionary, source.inputs, _split(stream.facts), table.loss_documents)
         stream.facts["loss_recovered"] = found
-    rms = _reference_rms(stream, config, activations, corpus, chunks)
-    return replace(stream, channels=[replace(c, reference_rms=float(r)) for c, r in zip(channels, rms)])
+    rms = _reference_rms(stream, docs)
+    return replace(
+        stream, channels=[replace(c, reference_rms=float(r)) for c, r in zip(stream.channels, rms)]
+    )
+
+
+def _with_factors(
+    table: CollectionTable, source: Source, docs: Sequence[int]
+) -> tuple[CollectionTable, list[str]]:
+    """``input_factor = "estimate"`` as numbers, with the sentence for the page: √d_model / mean norm, place by place."""
+    if table.input_factor != "estimate":
+        return table, []
+    n_places = max(1, len(source.facts.get("places", [])))
+    total, n = np.zeros(n_places), 0
+    for block in source.sample(docs):
+        rows = (
+            block.values[block.is_measured].reshape(-1, n_places, source.width // n_places).astype(np.float64)
+        )
+        norms = np.linalg.norm(rows, axis=2)
+        finite = norms[np.isfinite(norms).all(1)]
+        total, n = total + finite.sum(0), n + len(finite)
+    if not n or not total.all():
+        raise FeaturebookError(
+            f"The inputs of collection {table.name!r} are 0 or not finite on the calibration documents, so no factor can be "
+            "estimated. Give input_factor as a number."
+        )
+    factors = ((source.width // n_places) ** 0.5 * n / total).tolist()
+    shown = ", ".join(f"{factor:.4g}" for factor in factors)
+    remark = (
+        f"Inputs are multiplied by √d_model / mean norm, estimated on {n:,} tokens of this text: {shown}."
+    )
+    return table.model_copy(update={"input_factor": factors if n_places > 1 else factors[0]}), [remark]
 
 
 def _columns(table: CollectionTable, ids: list[str]) -> Int[np.ndarray, " channel"]:
@@ -138,7 +220,9 @@ def _columns(table: CollectionTable, ids: list[str]) -> Int[np.ndarray, " channe
     return np.array(sorted(kept), np.int64)
 
 
-def _load(table: CollectionTable, trained: Path, width: int) -> Dictionary:
+def _load(table: CollectionTable, trained: Path, source: Source | None) -> Dictionary:
+    """The dictionary, checked against what it shall read when that is known."""
+    assert table.input_factor != "estimate"
     options = LoadOptions(
         architecture=table.architecture,
         input_factor=table.input_factor,
@@ -146,27 +230,60 @@ def _load(table: CollectionTable, trained: Path, width: int) -> Dictionary:
         is_square=table.is_square or table.train is not None,
         selection=table.selection,
         threshold=table.threshold,
+        allow_classes=tuple(table.allow_classes),
     )
-    if table.train is not None:
-        return load_dictionary(trained, "saelens", d_in=width, options=options)
-    return load_dictionary(_fetched(table), table.format, d_in=width, options=options)
+    path, format = (trained, "saelens") if table.train is not None else (_fetched(table), table.format)
+    if source is not None and source.facts.get("places"):
+        dictionary = load_dictionary(path, format, options=options)
+        _check_places(table, dictionary, source)
+    width = None if source is None else source.width
+    return load_dictionary(path, format, d_in=width, options=options)
+
+
+def _check_places(table: CollectionTable, dictionary: Dictionary, source: Source) -> None:
+    """A crosscoder must have been made for as many places as it is given, and anything else reads one."""
+    made_for, given = dictionary.notes.get("n_places", 1), len(source.facts["places"])
+    if table.train is None and (made_for > 1) != (table.kind == "crosscoder"):
+        raise FeaturebookError(
+            f"The dictionary of collection {table.name!r} reads {made_for} place{'s' * (made_for > 1)}. Set kind = "
+            f'"{"crosscoder" if made_for > 1 else "sae"}".'
+        )
+    if table.train is None and made_for != given:
+        raise FeaturebookError(
+            f"The crosscoder of collection {table.name!r} was made for {made_for} places (layers or models) of width "
+            f"{dictionary.d_in // made_for}, and hook_points name {given} of width {source.width // given}: "
+            f"{', '.join(p['hook_point'] for p in source.facts['places'][:4])}, …. Name the places it was trained on, in that order."
+        )
+
+
+def load_own(table: CollectionTable, trained: Path) -> Dictionary:
+    """A collection's dictionary, which collecting has checked against what it reads."""
+    return _load(table, trained, None)
 
 
 def _fetched(table: CollectionTable) -> Path:
-    """The collection's files on this disk; a hub id is downloaded."""
+    """The collection's files on this disk; of a hub id (``owner/name``, ``owner/name/folder/in/it``) they are downloaded."""
     path = Path(str(table.path))
     if path.exists() or path.is_absolute():
         return path
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
+    parts = str(table.path).strip("/").split("/")
+    repository, inside = "/".join(parts[:2]), "/".join(parts[2:])
+    wanted = [inside, f"{inside}/*"] if inside else None
     try:
-        return Path(snapshot_download(str(table.path), revision=table.revision))
+        folder = Path(snapshot_download(repository, revision=table.revision, allow_patterns=wanted))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
         raise FeaturebookError(
             f"The dictionary {table.path!r} of collection {table.name!r} is neither here nor could it be downloaded "
             f"({type(error).__name__}). Check the name and the connection; a download goes on where it stopped."
         ) from error
+    if not (folder / inside).exists():
+        raise FeaturebookError(
+            f"The hub's {repository!r} has no {inside!r}, which collection {table.name!r} asks for. Check the folder's name."
+        )
+    return folder / inside
 
 
 def _check_inputs(table: CollectionTable, dictionary: Dictionary, ids: list[str]) -> None:
@@ -203,20 +320,13 @@ def _split(facts: dict[str, Any]) -> tuple[float, int] | None:
     return (settings["held_out"], settings["seed"]) if {"held_out", "seed"} <= set(settings) else None
 
 
-def _reference_rms(
-    stream: LatentStream, config: RunConfig, activations: Activations, corpus: Corpus, chunks: list[slice]
-) -> np.ndarray:
+def _reference_rms(stream: LatentStream, docs: Sequence[int]) -> np.ndarray:
     """Root mean square of every latent over the calibration documents; the median latent's where it is silent there."""
-    docs = calibration_documents(corpus.n_docs, config.extract.calibration_documents, config.seed)
-    wanted = np.isin(corpus.doc, docs)
     squares, n = np.zeros(stream.dictionary.n_features), 0
-    for chunk in chunks:
-        if not wanted[chunk].any():
-            continue
-        for block in stream.blocks(activations.blocks(corpus, chunk)):
-            rows = block.is_measured & wanted[block.start : block.stop]
-            squares += np.square(block.values[rows], dtype=np.float64).sum(axis=0)
-            n += int(rows.sum())
+    for block in stream.blocks(stream.source.sample(docs)):
+        rows = block.is_measured
+        squares += np.square(block.values[rows], dtype=np.float64).sum(axis=0)
+        n += int(rows.sum())
     rms = np.sqrt(squares / max(n, 1))
     typical = float(np.median(rms[rms > 0])) if (rms > 0).any() else 1.0
     return np.where(rms > 0, rms, typical)

@@ -5,7 +5,7 @@ The model's own activations never go to disk: they are made block by block, in t
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 
-from generator.blocks import Block, Corpus, block_bounds
+from generator.blocks import Activations, Block, Corpus, block_bounds
 from generator.config import CollectionTable, RunConfig
 from generator.errors import FeaturebookError
 from generator.measure.analyze.anatomy import adapter_off
@@ -31,6 +31,9 @@ from generator.progress import Progress
 
 BLOCK_BYTES = 2**28
 """Largest block of a model's activations, but for a single long document."""
+
+SAMPLE_TOKENS = 8192
+"""Tokens that are read from disk at once to pick single documents from."""
 
 OWN_MODELS = ("base", "adapted")
 """Names in ``models`` that mean the run's own model, its adapter off or on."""
@@ -122,8 +125,18 @@ class Source(Protocol):
 
     width: int
     """Values per token."""
+    inputs: list[str]
+    """Ids of the channels that it gives; empty for places of a model."""
     facts: dict[str, Any]
-    """For the collection's page."""
+    """For the collection's page: of a model's places, ``places`` and ``notes``."""
+    space: str
+    """Space of the vectors, for cosines; empty for one of the dictionary's own."""
+    layer: int
+    """The numbered layer of the only place, −1 otherwise."""
+    module: str
+    """The only place's name in its layer, else empty."""
+    device: str
+    """Where a dictionary that reads this should lie."""
 
     def blocks(self, chunk: slice, block_tokens: int) -> Iterator[Block]:
         """A chunk of the corpus as blocks of whole documents, of about ``block_tokens`` tokens at most."""
@@ -133,6 +146,52 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Lets go of models."""
+
+
+class StoredSource:
+    """Some of the adapter's channels, from the activation files of the run."""
+
+    space, layer, module, device = "", -1, "", "cpu"
+
+    def __init__(
+        self,
+        activations: Activations,
+        corpus: Corpus,
+        chunks: Sequence[slice],
+        columns: Int[np.ndarray, " channel"],
+        inputs: list[str],
+    ) -> None:
+        """Reads nothing yet.
+
+        Args:
+            activations: Of the run.
+            corpus: Its text.
+            chunks: Of the activations.
+            columns: The channels wanted, by index.
+            inputs: Their ids.
+        """
+        self.activations, self.corpus, self.chunks = activations, corpus, chunks
+        self.columns, self.inputs, self.width = columns, inputs, len(columns)
+        self.facts: dict[str, Any] = {}
+
+    def blocks(self, chunk: slice, block_tokens: int) -> Iterator[Block]:
+        """A chunk; see ``Source``."""
+        for block in self.activations.blocks(self.corpus, chunk, block_tokens):
+            yield replace(block, values=np.ascontiguousarray(block.values[:, self.columns]))
+
+    def sample(self, docs: Sequence[int]) -> Iterator[Block]:
+        """Some documents; see ``Source``."""
+        spans = [self.corpus.tokens_of(doc) for doc in docs]
+        for chunk in self.chunks:
+            inside = [s for s in spans if chunk.start <= s.start < s.stop <= chunk.stop]
+            for block in self.blocks(chunk, SAMPLE_TOKENS) if inside else ():
+                for span in inside:
+                    if block.start <= span.start < block.stop:
+                        rows = slice(span.start - block.start, span.stop - block.start)
+                        yield Block(span.start, block.values[rows], block.is_measured[rows])
+
+    def close(self) -> None:
+        """Nothing to let go of."""
 
 
 class ModelSource:
@@ -158,6 +217,10 @@ class ModelSource:
         ]
         _check_places(table, self.places)
         self.width = sum(place.point.width for place in self.places)
+        only = self.places[0].point if len(self.places) == 1 else None
+        self.inputs: list[str] = []
+        self.space, self.layer, self.module = (only.space, only.layer, only.module) if only else ("", -1, "")
+        self.device = str(models.get(table.models[0]).device)
         groups: dict[int, list[str]] = {}
         for name in table.models:  # the run's own model is read with and without its adapter in one go
             groups.setdefault(id(models.get(name)), []).append(name)

@@ -126,10 +126,11 @@ def _fold_factor(dictionary: Dictionary, cfg: dict[str, Any], options: LoadOptio
     """``expected_average_only_in``: the factor is not in the file (SAELens issue 381), and may have been folded before."""
     if cfg["normalize_activations"] != "expected_average_only_in":
         return dictionary
-    factor = options.input_factor
-    if factor is None:
+    factors = options.factors(1)
+    if factors is None:
         note = "trained on inputs scaled to an average norm; the factor is not in the file and was taken as folded in"
         return replace(dictionary, notes={**dictionary.notes, "input_factor": note})
+    (factor,) = factors
     return replace(
         dictionary,
         W_enc=dictionary.W_enc * factor,
