@@ -112,6 +112,23 @@ def check(run: Path) -> None:
 
 @main.command()
 @click.option(
+    "--prompt", "prompts", multiple=True, required=True, help="A text to analyse; may be given again."
+)
+@run_file
+@build_folder
+@docs_folder
+@labels_folder
+def analyze(prompts: tuple[str, ...], run: Path, build_dir: Path, docs_dir: Path, labels_dir: Path) -> None:
+    """Analyse prompts alone, without the corpus, and add their pages to the site (docs/analysis.md)."""
+    from generator.config import load_run
+    from generator.pipeline import Folders, analyze_alone
+
+    for text in analyze_alone(load_run(run), prompts, Folders(build_dir, docs_dir, labels_dir)):
+        click.echo(f"{text.id}: {text.name}")
+
+
+@main.command()
+@click.option(
     "--to",
     "format_name",
     required=True,

@@ -245,8 +245,16 @@ def train_adapter(
     return model
 
 
-def optimise(model: nn.Module, sequences: Int[Tensor, "doc token"], training: Training, log: Log) -> None:
-    """AdamW on the next-token loss, over what requires a gradient, in place."""
+def optimise(
+    model: nn.Module,
+    sequences: Int[Tensor, "doc token"],
+    training: Training,
+    log: Log,
+    *,
+    losses: Callable[..., Tensor] | None = None,
+) -> None:
+    """AdamW on the next-token loss (or on another one), over what requires a gradient, in place."""
+    losses = losses or next_token_losses
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(
         [
@@ -259,7 +267,7 @@ def optimise(model: nn.Module, sequences: Int[Tensor, "doc token"], training: Tr
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate_at(step, training.steps))
     model.train()
     for step, batch in enumerate(batches(sequences, training)):
-        loss = next_token_losses(model, batch).mean()
+        loss = losses(model, batch).mean()
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -355,8 +363,16 @@ def trainable_size(model: PeftModel) -> int:
 @click.command()
 @click.option("--out", type=click.Path(path_type=Path), default=FOLDER, help="Folder to write to.")
 @click.option("--sae-only", is_flag=True, help="Make the autoencoder alone, from the folder's models.")
-def main(out: Path, sae_only: bool) -> None:
+@click.option("--families", is_flag=True, help="Make the small BERT, GPT-2 and Llama alone.")
+def main(out: Path, sae_only: bool, families: bool) -> None:
     """Makes the demo's corpus, tokenizer, base model, adapter and sparse autoencoder."""
+    if families:
+        from generator.demo.families import FamilyRecipe, make_families
+
+        run_deterministically()
+        report = make_families(out, FamilyRecipe(), click.echo)
+        (out / "families.json").write_bytes(to_json({"models": report, "recipe": asdict(FamilyRecipe())}))
+        return
     if sae_only:
         run_deterministically()
         make_sae(out, click.echo)

@@ -177,13 +177,18 @@ def residuals(anatomy: Anatomy, inputs: dict[str, Tensor]) -> list[Float[Tensor,
     return [found[layer] for layer in range(anatomy.n_layers + 1)]
 
 
-def check_context(anatomy: Anatomy, n_tokens: int) -> None:
+def check_context(anatomy: Anatomy, n_tokens: int, context: int | None = None) -> None:
     """Refuses a text that the model has no positions for.
+
+    Args:
+        anatomy: The model.
+        n_tokens: Of the text.
+        context: Longest text, where it is less than the positions that the model has (RoBERTa counts from 2).
 
     Raises:
         FeaturebookError: with both lengths.
     """
-    limit = getattr(anatomy.config, "max_position_embeddings", None)
+    limit = context or getattr(anatomy.config, "max_position_embeddings", None)
     if limit and n_tokens > limit:
         raise FeaturebookError(
             f"The text has {n_tokens} tokens and the model reads {limit} at once. Shorten it, or take the beginning."

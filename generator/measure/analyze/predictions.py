@@ -122,7 +122,7 @@ def predict_masks(
         raise FeaturebookError(
             f"The prompt of {len(token_ids)} tokens holds no mask. Write the mask token where a word is to be filled in."
         )
-    found = _log_probabilities(anatomy, token_ids)[positions]
+    found = text_log_probabilities(anatomy, token_ids)[positions]
     return MaskPredictions(positions, top_tokens(found, k))
 
 
@@ -133,7 +133,7 @@ def predict_next(anatomy: Anatomy, token_ids: Sequence[int], *, k: int = 10) -> 
         FeaturebookError: a masked model, a prompt that is empty or too long.
     """
     _check_causal(anatomy)
-    found = _log_probabilities(anatomy, token_ids)
+    found = text_log_probabilities(anatomy, token_ids)
     following = _at(found[:-1], token_ids[1:])
     return NextTokens(top_tokens(found, k), [None, *(-value for value in following)])
 
@@ -148,6 +148,7 @@ def continue_text(
     top_k: int = 50,
     seed: int = 0,
     end_ids: Sequence[int] = (),
+    context: int | None = None,
 ) -> list[Continuation]:
     """Seeded continuations. Each has a generator of its own, so the first is the same however many are asked for.
 
@@ -160,13 +161,14 @@ def continue_text(
         top_k: Draw from so many likeliest tokens; 0 draws from all.
         seed: Of all continuations.
         end_ids: Tokens that end a text.
+        context: Longest text in tokens; the model's own limit when absent.
 
     Raises:
         FeaturebookError: a masked model, a prompt that is empty or too long.
     """
     _check_causal(anatomy)
-    check_context(anatomy, len(token_ids))
-    limit = getattr(anatomy.config, "max_position_embeddings", None)
+    check_context(anatomy, len(token_ids), context)
+    limit = context or getattr(anatomy.config, "max_position_embeddings", None)
     n_tokens = min(n_tokens, limit - len(token_ids)) if limit else n_tokens
     settings = _Sampling(n_tokens, temperature, top_k, frozenset(end_ids))
     n = 1 if temperature == 0 else n
@@ -181,7 +183,7 @@ def logit_lens(anatomy: Anatomy, token_ids: Sequence[int], *, k: int = 5) -> lis
     Raises:
         FeaturebookError: no language-model head; a prompt that is empty or too long.
     """
-    final = _log_probabilities(anatomy, token_ids)
+    final = text_log_probabilities(anatomy, token_ids)
     inputs = feed_of(token_ids, anatomy.device).inputs()
     found = []
     with torch.no_grad():
@@ -244,7 +246,12 @@ def divergence(
     return (a.exp() * (a - b)).sum(-1).clamp_min(0)
 
 
-def _log_probabilities(anatomy: Anatomy, token_ids: Sequence[int]) -> Float[Tensor, "token vocabulary"]:
+def text_log_probabilities(anatomy: Anatomy, token_ids: Sequence[int]) -> Float[Tensor, "token vocabulary"]:
+    """Log-probabilities of the vocabulary at every position of a text, in float32.
+
+    Raises:
+        FeaturebookError: no language-model head; a text that is empty or too long.
+    """
     check_context(anatomy, len(token_ids))
     with torch.no_grad():
         return log_probabilities(logits(anatomy, feed_of(token_ids, anatomy.device).inputs())[0])
@@ -255,9 +262,14 @@ def _at(log_p: Tensor, token_ids: Sequence[int]) -> list[float]:
     return log_p.gather(-1, ids[:, None])[:, 0].tolist() if len(ids) else []
 
 
+def is_masked_model(anatomy: Anatomy) -> bool:
+    """Whether the model fills in masks instead of predicting what follows."""
+    return type(anatomy.model).__name__.endswith("ForMaskedLM")
+
+
 def _is_causal_model(anatomy: Anatomy) -> bool:
     check_head(anatomy)
-    return not type(anatomy.model).__name__.endswith("ForMaskedLM")
+    return not is_masked_model(anatomy)
 
 
 def _check_causal(anatomy: Anatomy) -> None:

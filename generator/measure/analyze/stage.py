@@ -1,12 +1,12 @@
-"""The whole analysis of a model on a corpus, as files that publishing reads without torch.
+"""The analysis of one model on a corpus, as files that publishing reads without torch: docs/analysis.md has their form.
 
-``layers.json``, ``heads.json``, ``ablation.json`` and one ``divergence/<doc>.json`` per chosen document. A part that the model
-does not have (no attention weights, no adapter, no language-model head) is a file that says why.
+A part that the model does not have (no attention weights, no adapter, no language-model head) is a file that says why.
+Every file carries the key of what it depends on, so a killed run goes on where it was, and new prompts compute nothing else anew.
 """
 
 import shutil
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +24,15 @@ from generator.measure.analyze.ablation import (
 )
 from generator.measure.analyze.clusters import map_heads
 from generator.measure.analyze.heads import HeadResult, HeadSettings, measure_heads
-from generator.measure.analyze.layers import GeometrySettings, StackResult, measure_geometry
+from generator.measure.analyze.layers import GeometrySettings, measure_geometry
+from generator.measure.analyze.memory import halving
 from generator.measure.analyze.predictions import TokenDivergence, measure_divergence
-from generator.measure.analyze.values import correlations, normalised
+from generator.measure.analyze.report import Reader, TextSettings, describe, layers_json
+from generator.measure.analyze.texts import Reading, Text
 from generator.progress import Progress
 
 SCHEMA = 1
+PARTS = ("layers", "heads", "ablation", "divergence", "texts")
 
 
 @dataclass(frozen=True)
@@ -39,10 +42,15 @@ class AnalysisSettings:
     geometry: GeometrySettings = field(default_factory=GeometrySettings)
     heads: HeadSettings = field(default_factory=HeadSettings)
     ablation: AblationSettings = field(default_factory=AblationSettings)
+    text: TextSettings = field(default_factory=TextSettings)
+    corpus_documents: int | None = None
+    """Documents, chosen by hash, that the geometry reads; all when absent."""
     head_documents: int = 64
     """Documents, chosen by hash, that head scores come from; attention costs more than the rest."""
+    divergence_tokens: int = 512
+    """Tokens of a forward pass whose distributions over the vocabulary are compared."""
     n_clusters: int = 6
-    parts: tuple[str, ...] = ("layers", "heads", "divergence", "ablation")
+    parts: tuple[str, ...] = PARTS
     seed: int = 0
 
 
@@ -54,9 +62,9 @@ def analyze(
     key: str,
     progress: Progress,
     *,
-    docs: list[int] | None = None,
+    docs: Sequence[int] = (),
 ) -> dict[str, Any]:
-    """Computes what is missing and writes it below ``folder``.
+    """Computes what is missing of the corpus-level parts and writes it below ``folder``.
 
     Args:
         model: A loaded transformers model, with PEFT's layers where there is an adapter.
@@ -68,38 +76,105 @@ def analyze(
         docs: Documents whose tokens get a divergence (those with a page).
 
     Returns:
-        Facts for the manifest: each part -> "done", or why it is undefined.
+        Facts for the index: each part -> "done", or why it is undefined.
     """
-    key = content_key(SCHEMA, key, asdict(settings))
+    longest = int(np.diff(corpus.pieces[:, [0, 2]]).max(initial=1))
+    read = None
+    if settings.corpus_documents is not None:
+        read = choose_documents(corpus, settings.corpus_documents, settings.seed)
     chosen = choose_documents(corpus, settings.head_documents, settings.seed)
-    makers: dict[str, Callable[[], dict[str, Any]]] = {
-        "layers": lambda: _layers(measure_geometry(model, corpus, settings.geometry, progress)),
-        "heads": lambda: _heads(
-            measure_heads(model, corpus, settings.heads, progress, docs=chosen), settings
-        ),
-        "ablation": lambda: _ablation(
-            measure_ablation(model, corpus, settings.ablation, progress, folder=folder / "partial", key=key)
-        ),
+    of = settings.seed, settings.corpus_documents, settings.head_documents, settings.n_clusters
+
+    def layers() -> dict[str, Any]:
+        return layers_json(
+            halving(
+                settings.geometry.batch_tokens,
+                lambda n: measure_geometry(
+                    model, corpus, replace(settings.geometry, batch_tokens=n), progress, docs=read
+                ),
+                progress,
+                smallest=longest,
+            )
+        )
+
+    def heads() -> dict[str, Any]:
+        found = halving(
+            settings.heads.batch_tokens,
+            lambda n: measure_heads(
+                model, corpus, replace(settings.heads, batch_tokens=n), progress, docs=chosen
+            ),
+            progress,
+            smallest=longest,
+        )
+        return _heads(found, settings)
+
+    def ablation() -> dict[str, Any]:
+        partial = folder / "partial"
+        found = measure_ablation(model, corpus, settings.ablation, progress, folder=partial, key=key)
+        return _ablation(found)
+
+    makers: dict[str, tuple[Callable[[], dict[str, Any]], Any]] = {
+        "layers": (layers, settings.geometry),
+        "heads": (heads, settings.heads),
+        "ablation": (ablation, settings.ablation),
     }
     facts = {
-        name: _write(folder / f"{name}.json", key, maker)
-        for name, maker in makers.items()
+        name: _write(folder / f"{name}.json", content_key(SCHEMA, key, name, of, asdict(part)), make)
+        for name, (make, part) in makers.items()
         if name in settings.parts
     }
     shutil.rmtree(folder / "partial", ignore_errors=True)
     if "divergence" in settings.parts and docs:
-        facts["divergence"] = _divergences(model, corpus, folder / "divergence", key, progress, docs)
+        facts["divergence"] = _divergences(
+            model, corpus, folder / "divergence", key, progress, docs, settings
+        )
     return facts
 
 
-def _write(path: Path, key: str, make: Callable[[], dict[str, Any]]) -> str:
+def analyze_text(
+    reader: Reader,
+    text: Text,
+    read: Callable[[], Reading],
+    settings: AnalysisSettings,
+    folder: Path,
+    key: str,
+    progress: Progress,
+) -> str:
+    """Writes the files of one prompt or document unless they are there.
+
+    Args:
+        reader: The model and its tokenizer.
+        text: Which text.
+        read: Gives its tokens as this model reads them.
+        settings: What is computed.
+        folder: The model's; the files go to ``texts/``.
+        key: Of model and adapter.
+        progress: Advances by tokens.
+
+    Returns:
+        "done", or why the text cannot be analysed.
+    """
+
+    def make() -> dict[str, Any]:
+        reading = read()
+        content = describe(reader, text, reading, settings.text, folder / "texts" / text.id, key, progress)
+        progress.advance(len(reading.token_ids))
+        return content
+
+    key = content_key(SCHEMA, key, text.as_json(), asdict(settings.text))
+    return _write(folder / "texts" / f"{text.id}.json", key, make, about=text.as_json())
+
+
+def _write(
+    path: Path, key: str, make: Callable[[], dict[str, Any]], *, about: dict[str, Any] | None = None
+) -> str:
     """Writes one part unless it is there; the reason instead where the model does not have it."""
     content = _finished(path, key)
     if content is None:
         try:
             content = make()
         except FeaturebookError as error:
-            content = {"undefined": str(error)}
+            content = {"undefined": str(error)} | (about or {})
         content |= {"schema": SCHEMA, "key": key}
         write_bytes(path, to_json(content))
     return content.get("undefined", "done")
@@ -111,27 +186,6 @@ def _finished(path: Path, key: str) -> dict[str, Any] | None:
     except FeaturebookError:
         return None
     return content if content.get("key") == key else None
-
-
-def _layers(results: list[StackResult]) -> dict[str, Any]:
-    return {"variants": [_stack(result) for result in results]}
-
-
-def _stack(result: StackResult) -> dict[str, Any]:
-    """One variant, with its metrics' correlations and common scale at the residual point without excluded positions."""
-    main = [
-        curve
-        for curve in result.curves
-        if curve.method["point"] == "residual" and curve.method["positions"] != "all"
-    ]
-    return {
-        "variant": result.variant,
-        "n_tokens": result.n_tokens,
-        "curves": [curve.as_json() for curve in result.curves],
-        "cka": [matrix.as_json() for matrix in result.cka.values()],
-        "correlations": correlations(main).as_json(),
-        "normalised": [normalised(curve).as_json() for curve in main],
-    }
 
 
 def _heads(results: list[HeadResult], settings: AnalysisSettings) -> dict[str, Any]:
@@ -174,14 +228,63 @@ def _ablation(result: AblationResult) -> dict[str, Any]:
     }
 
 
+def ablation_findings(content: dict[str, Any]) -> dict[str, Any]:
+    """Channel id -> its effect, its rank among all, and the effects of the parts that it belongs to.
+
+    Args:
+        content: Of ``ablation.json``; one that is undefined gives nothing.
+    """
+    effects = content.get("effects", [])
+    own = [e for e in effects if e["kind"] == "direction" and e["divergence"]["value"] is not None]
+    order = sorted(own, key=lambda e: (-e["divergence"]["value"], e["channel"]))
+    rank = {e["channel"]: number for number, e in enumerate(order, 1)}
+
+    def context(effect: dict[str, Any]) -> list[dict[str, Any]]:
+        is_around = {
+            "module": lambda e: (e["layer"], e["module"]) == (effect["layer"], effect["module"]),
+            "layer": lambda e: e["layer"] == effect["layer"],
+            "type": lambda e: e["module"] == effect["module"],
+            "adapter": lambda e: True,
+        }
+        names = ("kind", "key", "divergence", "loss_change")
+        return [
+            {n: e[n] for n in names} for e in effects if e["kind"] in is_around and is_around[e["kind"]](e)
+        ]
+
+    return {
+        e["channel"]: {
+            "divergence": e["divergence"],
+            "loss_change": e["loss_change"],
+            "rank": rank.get(e["channel"]),
+            "n_directions": len(own),
+            "context": context(e),
+        }
+        for e in effects
+        if e["kind"] == "direction"
+    }
+
+
 def _divergences(
-    model: nn.Module, corpus: Corpus, folder: Path, key: str, progress: Progress, docs: list[int]
+    model: nn.Module,
+    corpus: Corpus,
+    folder: Path,
+    key: str,
+    progress: Progress,
+    docs: Sequence[int],
+    settings: AnalysisSettings,
 ) -> str:
+    key = content_key(SCHEMA, key, "divergence")
     missing = [doc for doc in docs if _finished(folder / f"{doc}.json", key) is None]
-    try:
-        for found in measure_divergence(model, corpus, progress, docs=missing):
+    longest = int(np.diff(corpus.pieces[:, [0, 2]]).max(initial=1))
+
+    def attempt(batch_tokens: int) -> None:
+        left = [doc for doc in missing if _finished(folder / f"{doc}.json", key) is None]
+        for found in measure_divergence(model, corpus, progress, batch_tokens=batch_tokens, docs=left):
             content = _divergence(found) | {"schema": SCHEMA, "key": key}
             write_bytes(folder / f"{found.doc}.json", to_json(content))
+
+    try:
+        halving(settings.divergence_tokens, attempt, progress, smallest=longest)
     except FeaturebookError as error:
         return str(error)
     return "done"
@@ -192,3 +295,24 @@ def _divergence(found: TokenDivergence) -> dict[str, Any]:
     names = ("base_adapted", "adapted_base", "surprise_change")
     columns = {name: np.ascontiguousarray(getattr(found, name)) for name in names}
     return {"doc": found.doc, "method": method, **columns}
+
+
+def divergence_summary(folder: Path, corpus: Corpus, docs: Sequence[int]) -> list[dict[str, Any]]:
+    """Documents by mean KL(base ‖ adapted), largest first, with the token where it is largest."""
+    rows = []
+    for doc in docs:
+        path = folder / "divergence" / f"{doc}.json"
+        values = np.array(read_json(path)["base_adapted"]) if path.exists() else np.zeros(0)
+        if len(values):
+            at = int(values.argmax())
+            rows.append(
+                {
+                    "doc": int(doc),
+                    "name": corpus.doc_names[doc],
+                    "n": len(values),
+                    "mean": float(values.mean()),
+                    "max": float(values[at]),
+                    "at": at,
+                }
+            )
+    return sorted(rows, key=lambda row: (-row["mean"], row["doc"]))

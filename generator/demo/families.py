@@ -1,0 +1,230 @@
+"""The demo's three small models beside the main one: BERT, GPT-2 and Llama, trained on the same text.
+
+``python -m generator.demo.recipe --families``. The decoders read with the demo's tokenizer; BERT has a WordPiece tokenizer
+of its own, lower-cased as that of bert-base-uncased is, with a mask token.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from torch import Tensor, nn
+from transformers import (
+    AutoTokenizer,
+    BertConfig,
+    BertForMaskedLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
+
+from generator.demo.corpus import ADAPTER_SHARES, BASE_SHARES, published, training_texts
+from generator.demo.recipe import (
+    Log,
+    Training,
+    in_bfloat16,
+    next_token_losses,
+    optimise,
+    pack,
+    round_to_bfloat16,
+)
+
+MASKED_SHARE = 0.15
+"""Share of a text's tokens that a masked model has to restore (Devlin et al. 2019, 1810.04805, section 3.1)."""
+
+DECODER = Training(n_documents=6000, steps=500, learning_rate=4e-3, weight_decay=0.05, batch=16, length=128)
+ENCODER = Training(n_documents=6000, steps=900, learning_rate=2e-3, weight_decay=0.01, batch=16, length=128)
+
+
+@dataclass(frozen=True)
+class FamilyRecipe:
+    """Everything that decides one of the three models."""
+
+    vocabulary: int = 2048
+    """Entries of BERT's own tokenizer; the decoders take the demo's."""
+    hidden: int = 96
+    """Width of the residual stream."""
+    layers: int = 4
+    """Layers."""
+    heads: int = 4
+    """Heads; the Llama shares keys and values between two each."""
+    neurons: int = 384
+    """Width of an MLP; two thirds of it in the Llama, whose MLP has three matrices."""
+    context: int = 512
+    """Longest input in tokens."""
+    n_traces: int = 1500
+    """Reasoning traces among the texts, so that these models know both kinds of text of the demo."""
+    training: Training = DECODER
+    """How each decoder is trained."""
+    masked: Training = ENCODER
+    """How BERT is trained: of each text it learns from 15 % of the tokens only, so it takes more steps."""
+
+
+def make_families(out: Path, recipe: FamilyRecipe, log: Log = print) -> dict[str, Any]:
+    """Trains the three models and writes ``bert/``, ``gpt2/`` and ``llama/``.
+
+    Args:
+        out: Folder that holds ``base/`` with the demo's tokenizer; existing files in the three folders are replaced.
+        recipe: Sizes, steps and seeds.
+        log: Told the loss now and then.
+
+    Returns:
+        Name of the model -> parameters, and mean loss in nats per token (per masked token) on the published corpus,
+        which no model has seen.
+    """
+    texts = training_texts("base", BASE_SHARES, recipe.training.n_documents)
+    texts += training_texts("adapter", ADAPTER_SHARES, recipe.n_traces)
+    demo: Any = AutoTokenizer.from_pretrained(out / "base")
+    report = {}
+    for name, (build, losses) in FAMILIES.items():
+        tokenizer = train_wordpiece(texts, recipe) if name == "bert" else demo
+        training = recipe.masked if name == "bert" else recipe.training
+        torch.manual_seed(training.seed)
+        model = build(recipe, tokenizer)
+        loss_of = losses(tokenizer)
+        log(f"{name}: {sum(p.numel() for p in model.parameters()):,} parameters")
+        optimise(model, pack(tokenizer, texts, training.length), training, log, losses=loss_of)
+        round_to_bfloat16(model)
+        in_bfloat16(model).save_pretrained(out / name)
+        tokenizer.save_pretrained(out / name)
+        report[name] = {
+            "n_parameters": sum(p.numel() for p in model.parameters()),
+            "loss": held_out_loss(model, tokenizer, recipe.training.length, loss_of),
+        }
+        log(f"{name}: held-out loss {report[name]['loss']}")
+    return report
+
+
+# --- Architectures ---------------------------------------------------------------------------------------------
+
+
+def build_bert(recipe: FamilyRecipe, tokenizer: PreTrainedTokenizerFast) -> nn.Module:
+    """A BERT with random weights."""
+    return BertForMaskedLM(
+        BertConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=recipe.hidden,
+            num_hidden_layers=recipe.layers,
+            num_attention_heads=recipe.heads,
+            intermediate_size=recipe.neurons,
+            max_position_embeddings=recipe.context,
+            hidden_dropout_prob=0.0,
+            attention_probs_dropout_prob=0.0,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
+
+
+def build_gpt2(recipe: FamilyRecipe, tokenizer: PreTrainedTokenizerFast) -> nn.Module:
+    """A GPT-2 with random weights."""
+    return GPT2LMHeadModel(
+        GPT2Config(
+            vocab_size=len(tokenizer),
+            n_embd=recipe.hidden,
+            n_layer=recipe.layers,
+            n_head=recipe.heads,
+            n_inner=recipe.neurons,
+            n_positions=recipe.context,
+            resid_pdrop=0.0,
+            embd_pdrop=0.0,
+            attn_pdrop=0.0,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+        )
+    )
+
+
+def build_llama(recipe: FamilyRecipe, tokenizer: PreTrainedTokenizerFast) -> nn.Module:
+    """A Llama with random weights and grouped-query attention."""
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=recipe.hidden,
+            num_hidden_layers=recipe.layers,
+            num_attention_heads=recipe.heads,
+            num_key_value_heads=recipe.heads // 2,
+            intermediate_size=recipe.neurons * 2 // 3,
+            max_position_embeddings=recipe.context,
+            tie_word_embeddings=True,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
+
+
+# --- Masked language modelling ---------------------------------------------------------------------------------
+
+
+def train_wordpiece(texts: list[str], recipe: FamilyRecipe) -> PreTrainedTokenizerFast:
+    """A lower-casing WordPiece tokenizer that writes ``[CLS] text [SEP]``."""
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    words = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    words.normalizer = normalizers.BertNormalizer(lowercase=True)
+    words.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    words.decoder = decoders.WordPiece()
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=recipe.vocabulary, special_tokens=special, min_frequency=2, show_progress=False
+    )
+    words.train_from_iterator(texts, trainer)
+    words.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    names = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
+    return PreTrainedTokenizerFast(
+        tokenizer_object=words, model_max_length=recipe.context, **dict(zip(names, special))
+    )
+
+
+def masked_losses(
+    tokenizer: PreTrainedTokenizerFast,
+) -> Callable[[nn.Module, Int[Tensor, "doc token"]], Float[Tensor, " k"]]:
+    """A loss that masks 15 % of the tokens: 80 % of them by the mask token, 10 % by another one, 10 % left as they are.
+
+    Which ones is drawn from one generator, so the whole training is fixed by the order of its batches.
+    """
+    random = torch.Generator().manual_seed(0)
+    special = torch.tensor(tokenizer.all_special_ids)
+
+    def losses(model: nn.Module, batch: Int[Tensor, "doc token"]) -> Float[Tensor, " k"]:
+        chosen = torch.rand(batch.shape, generator=random) < MASKED_SHARE
+        chosen &= ~torch.isin(batch, special)
+        chosen[0, 1] = True  # never none
+        kind = torch.rand(batch.shape, generator=random)
+        others = torch.randint(len(special), len(tokenizer), batch.shape, generator=random)
+        given = torch.where(chosen & (kind < 0.8), tokenizer.mask_token_id, batch)
+        given = torch.where(chosen & (kind >= 0.9), others, given)
+        logits = model(input_ids=given).logits
+        return nn.functional.cross_entropy(logits[chosen], batch[chosen], reduction="none")
+
+    return losses
+
+
+@torch.no_grad()
+def held_out_loss(
+    model: nn.Module, tokenizer: PreTrainedTokenizerFast, length: int, losses: Callable[..., Tensor]
+) -> float:
+    """Mean loss in nats on the published corpus, cut into rows of ``length`` tokens."""
+    rows = pack(tokenizer, [document.text for document in published()], length)
+    found = [losses(model, batch).flatten() for batch in rows.split(16)]
+    return round(torch.cat(found).mean().item(), 3)
+
+
+def _next_token(
+    tokenizer: PreTrainedTokenizerFast,
+) -> Callable[[nn.Module, Int[Tensor, "doc token"]], Tensor]:
+    return next_token_losses
+
+
+FAMILIES: dict[str, tuple[Callable[..., nn.Module], Callable[..., Callable[..., Tensor]]]] = {
+    "bert": (build_bert, masked_losses),
+    "gpt2": (build_gpt2, _next_token),
+    "llama": (build_llama, _next_token),
+}
+"""Folder -> what builds the model, and what makes its loss."""
