@@ -38,11 +38,16 @@ export class VirtualTable {
    */
   constructor(columns, label, onSort) {
     this.columns = columns
+    this.onSort = onSort
+    /** @type {(rows: number[]) => void} told of the rows that were just made */
+    this.onDraw = () => undefined
     /** @type {ArrayLike<number>} */
     this.rows = []
     /** @type {Map<number, HTMLTableRowElement>} place in the order -> element */
     this.drawn = new Map()
     this.active = 0
+    /** A row that shall get the focus as soon as it has its link, or −1. */
+    this.wanted = -1
     this.rowHeight = 44
 
     this.element = document.createElement("div")
@@ -56,8 +61,10 @@ export class VirtualTable {
     this.table.setAttribute("aria-label", label)
     this.body = document.createElement("tbody")
     this.body.setAttribute("role", "rowgroup")
-    this.heads = new Map(columns.map((column) => [column.name, headCell(column, onSort)]))
-    this.table.append(this.head(), this.body)
+    /** @type {Map<string, HTMLTableCellElement>} */
+    this.heads = new Map()
+    this.table.append(this.body)
+    this.setColumns(columns)
     this.element.append(this.table)
 
     this.element.addEventListener("scroll", () => this.draw(), { passive: true })
@@ -65,6 +72,36 @@ export class VirtualTable {
     this.body.addEventListener("focusin", (event) => this.onFocus(event))
     this.body.addEventListener("focusout", () => requestAnimationFrame(() => this.draw()))
     new ResizeObserver(() => this.measure()).observe(this.element)
+  }
+
+  /**
+   * Takes other columns; the rows are drawn with them by the next `show`.
+   * @param {Column[]} columns the first holds the row's main link
+   */
+  setColumns(columns) {
+    const names = columns.map(({ name }) => name).join(" ")
+    if (this.table.tHead && names === this.table.dataset.columns) return
+    this.table.dataset.columns = names
+    this.columns = columns
+    this.heads = new Map(columns.map((column) => [column.name, headCell(column, this.onSort)]))
+    this.table.tHead?.remove()
+    this.table.prepend(this.head())
+    this.table.style.setProperty("--fb-columns", columns.map(({ name }) => `var(--fb-width-${name}, var(--fb-width-number))`).join(" "))
+  }
+
+  /** Draws rows again whose cells have more to show. @param {number[]} rows */
+  redraw(rows) {
+    const changed = new Set(rows)
+    for (const [place, row] of this.drawn) {
+      if (!changed.has(this.rows[place])) continue
+      const isFocused = row.contains(document.activeElement)
+      const made = this.makeRow(place)
+      row.replaceWith(made)
+      this.drawn.set(place, made)
+      if (isFocused) made.querySelector("a")?.focus({ preventScroll: true })
+    }
+    this.markActive()
+    if (this.wanted >= 0) this.goTo(this.wanted)
   }
 
   /** @returns {HTMLTableSectionElement} */
@@ -131,12 +168,17 @@ export class VirtualTable {
     /** @type {HTMLTableRowElement | null} */
     let after = null
     for (const [place, row] of this.drawn) if (place >= stop) after = row
+    /** @type {number[]} */
+    const made = []
     for (let place = stop - 1; place >= first; place--) {
-      const row = this.drawn.get(place) ?? this.body.insertBefore(this.makeRow(place), after)
+      const known = this.drawn.get(place)
+      const row = known ?? this.body.insertBefore(this.makeRow(place), after)
+      if (!known) made.push(this.rows[place])
       this.drawn.set(place, row)
       after = row
     }
     this.markActive()
+    if (made.length) this.onDraw(made)
   }
 
   /** @param {number} place @returns {HTMLTableRowElement} */
@@ -199,7 +241,9 @@ export class VirtualTable {
     this.draw()
     this.active = place
     this.markActive()
-    this.drawn.get(place)?.querySelector("a")?.focus({ preventScroll: true })
+    const link = this.drawn.get(place)?.querySelector("a")
+    link?.focus({ preventScroll: true })
+    this.wanted = link ? -1 : place
   }
 }
 

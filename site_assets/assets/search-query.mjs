@@ -1,0 +1,63 @@
+/** From what was typed to groups of results. */
+import { best } from "./search-index.mjs"
+import { channelHit, passageHit, placeHit, tokenHit } from "./search-results.mjs"
+import { count } from "./numbers.mjs"
+
+/** @typedef {import("./main.mjs").Context} Context */
+/** @typedef {import("./search-index.mjs").Found} Found */
+/** @typedef {import("./search-results.mjs").Group} Group */
+/** @typedef {{channels: number, tokens: number, passages: number}} Limits */
+
+/** Passages that are looked into for a phrase. */
+const LOOKED_INTO = 96
+
+/**
+ * Everything found, grouped, the most telling group first.
+ * @param {import("./search-index.mjs").SearchIndex} index
+ * @param {string} typed
+ * @param {Limits} limits
+ * @param {Context} context
+ * @returns {Promise<Group[]>}
+ */
+export async function groupsOf(index, typed, limits, context) {
+  const head = await index.head()
+  const found = await index.find(typed)
+  const [channels, passages] = await Promise.all([
+    channelsOf(index, best(found.scores, limits.channels)), passagesOf(index, found, limits.passages),
+  ])
+  const words = new URLSearchParams({ q: typed }).toString()
+  const groups = [
+    { title: "Places", hits: found.places.map((place) => placeHit(place, context)), more: null },
+    { title: `Channels (${count(found.nRows)})`, hits: channels.map((row) => channelHit(row, head, context)),
+      more: found.nRows > channels.length ? { text: `All ${count(found.nRows)} in the explorer`, href: `${context.linkTo("explorer")}#${words}` } : null },
+    { title: "Tokens", hits: found.tokens.slice(0, limits.tokens).map((token) => tokenHit(token, context)), more: null },
+    { title: passages.title, hits: passages.list.map((passage) => passageHit(passage, [...found.terms, ...found.phrases], context)), more: null },
+  ]
+  if (found.phrases.length) groups.splice(0, 3, groups[2], groups[0], groups[1])
+  return groups.filter(({ hits }) => hits.length)
+}
+
+/** @param {import("./search-index.mjs").SearchIndex} index @param {number[]} rows */
+async function channelsOf(index, rows) {
+  await index.rows?.load(rows)
+  return rows.flatMap((row) => index.rows?.get(row) ?? [])
+}
+
+/**
+ * The first passages. A phrase must stand in the passage, or run over into the next one, to the letter.
+ * @param {import("./search-index.mjs").SearchIndex} index
+ * @param {Found} found
+ * @param {number} limit
+ */
+async function passagesOf(index, { passages, phrases }, limit) {
+  const held = (await index.head()).n_passages
+  if (!phrases.length) return { list: await index.passages(passages.slice(0, limit)), title: `Passages (${count(passages.length)})` }
+  const looked = passages.slice(0, LOOKED_INTO)
+  const pairs = await Promise.all(looked.map((n) => index.passages(n + 1 < held ? [n, n + 1] : [n])))
+  const exact = pairs.filter(([one, next]) => {
+    const own = one.texts.join(""), both = own + (next?.doc === one.doc ? next.texts.join("") : "")
+    return phrases.every((phrase) => { const at = both.indexOf(phrase); return at >= 0 && at < own.length })
+  })
+  const isCut = passages.length > looked.length ? ` of the first ${count(looked.length)} looked into` : ""
+  return { list: exact.slice(0, limit).map(([one]) => one), title: `Passages (${count(exact.length)}${isCut})` }
+}
