@@ -196,6 +196,7 @@ class Writer:
     def __init__(self, root: Path) -> None:
         self.root = root.resolve()
         self.written: set[str] = set()  # "atlas/lora/L0/q_proj.md"
+        self._folders: set[str] = set()  # that are known to lie below the root
 
     def write(self, path: str, content: bytes) -> None:
         """Writes ``content`` at ``path`` below the root; a file that already holds these bytes is left alone.
@@ -203,23 +204,39 @@ class Writer:
         Raises:
             FeaturebookError: the path leads outside the root.
         """
-        target = (self.root / path).resolve()
-        if not target.is_relative_to(self.root) or target == self.root:
-            raise FeaturebookError(f"Refused to write {path!r}: it leads outside {self.root}.")
+        target = self._target(path)
         self.written.add(path)
         try:
-            if target.stat().st_size == len(content) and target.read_bytes() == content:
+            if os.stat(target).st_size == len(content) and _content_of(target) == content:
                 return
         except OSError:
-            target.parent.mkdir(parents=True, exist_ok=True)
+            os.makedirs(os.path.dirname(target), exist_ok=True)
         try:
-            target.write_bytes(content)
+            with open(target, "wb") as file:
+                file.write(content)
         except OSError as error:
             if is_disk_full(error):
                 raise FeaturebookError(
                     f"The disk is full: could not write {target}. Free some space."
                 ) from error
             raise
+
+    def _target(self, path: str) -> str:
+        """The absolute path, which no symbolic link leads outside; a folder is asked for that once."""
+        folder, name = os.path.split(path)
+        if folder not in self._folders:
+            if not (self.root / folder).resolve().is_relative_to(self.root):
+                raise FeaturebookError(f"Refused to write {path!r}: it leads outside {self.root}.")
+            self._folders.add(folder)
+        target = os.path.join(self.root, folder, name)
+        if name in ("", ".", "..") or os.path.islink(target):
+            raise FeaturebookError(f"Refused to write {path!r}: it leads outside {self.root}.")
+        return target
+
+
+def _content_of(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
 
 
 class MemoryWriter(Writer):

@@ -74,23 +74,16 @@ class StringTable:
 
     def __init__(self, texts: TokenTexts) -> None:
         self._texts = texts
-        self._index: dict[tuple[int, str], int] = {}
+        self._index: dict[int, int] = {}
+        """Token -> index of its text when it stands alone."""
+        self._joined: dict[tuple[int, str], int] = {}
+        """Of tokens that are no UTF-8 alone: a token has a text for every way in which it shares a character."""
         self.strings: list[str] = []
         """What the shard's ``tokens`` holds."""
         self.token_ids: list[int] = []
         """The token that each string shows."""
         self.special: list[int] = []
         """Indices of the strings that stand for special tokens."""
-
-    def add(self, token_id: int, text: str) -> int:
-        """The index of a token shown as a text; a token has a second text where it shares a character with others."""
-        index = self._index.setdefault((token_id, text), len(self.strings))
-        if index == len(self.strings):
-            self.strings.append(text)
-            self.token_ids.append(token_id)
-            if self._texts.is_special[token_id]:
-                self.special.append(index)
-        return index
 
     def fields(self) -> dict[str, list[Any]]:
         """The table as a shard holds it; to be asked for when all texts are in."""
@@ -107,12 +100,26 @@ class StringTable:
         whole = self._texts.is_whole[token_ids]
         result = np.empty(len(token_ids), np.int64)
         unique, inverse = np.unique(token_ids[whole], return_inverse=True)
-        indices = [self.add(token, self._texts.alone[token]) for token in unique.tolist()]
-        result[whole] = np.array(indices, np.int64)[inverse]
+        asked = unique.tolist()
+        new = [token for token in asked if token not in self._index]
+        self._index |= zip(new, self._add(new, [self._texts.alone[token] for token in new]))
+        result[whole] = np.array([self._index[token] for token in asked], np.int64)[inverse]
         for start, stop in _runs(np.flatnonzero(~whole), offsets):
             run = token_ids[start:stop].tolist()
-            result[start:stop] = [self.add(*pair) for pair in zip(run, self._texts.run(tuple(run)))]
+            pairs = list(zip(run, self._texts.run(tuple(run))))
+            unknown = list(dict.fromkeys(pair for pair in pairs if pair not in self._joined))
+            self._joined |= zip(unknown, self._add(*map(list, zip(*unknown))) if unknown else ())
+            result[start:stop] = [self._joined[pair] for pair in pairs]
         return result
+
+    def _add(self, token_ids: list[int], texts: list[str]) -> range:
+        """Appends entries; their indices."""
+        first = len(self.strings)
+        self.strings += texts
+        self.token_ids += token_ids
+        is_special = self._texts.is_special[token_ids] if token_ids else np.zeros(0, np.bool_)
+        self.special += (first + np.flatnonzero(is_special)).tolist()
+        return range(first, len(self.strings))
 
 
 def _runs(split: Int[np.ndarray, " token"], offsets: Int[np.ndarray, " _"]) -> list[tuple[int, int]]:
