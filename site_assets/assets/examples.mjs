@@ -12,7 +12,9 @@ import { around, foldIdentical, groupTokens, sourceText, stripOfExample } from "
  * @property {{tokens: string[], special: number[], scale: number}} shard
  * @property {Scale} scale
  * @property {(example: Example) => string | null} documentHref  address of the document at the example's peak
+ * @property {(example: Example) => HTMLElement} [inDocument]  the whole document, drawn in place
  */
+/** @typedef {"compact" | "whole" | "document"} Mode */
 
 /** Tokens on each side of the peak in the compact form. */
 const reach = 10
@@ -21,10 +23,10 @@ const reach = 10
  * One example: compact until it is opened.
  * @param {Folded} folded
  * @param {Frame} frame
- * @param {{isOpen?: boolean}} [options]
+ * @param {Mode} [mode]
  * @returns {HTMLElement}
  */
-export function exampleFigure({ example, others }, frame, options = {}) {
+export function exampleFigure({ example, others }, frame, mode = "compact") {
   const href = example.has_page ? frame.documentHref(example) : null
   const strip = { ...stripOfExample(example, frame.shard), href }
   const toggle = h("button", {
@@ -53,6 +55,7 @@ export function exampleFigure({ example, others }, frame, options = {}) {
     caption.classList.toggle("fb-hidden", !isOpen)
     more.hidden = !isOpen
     if (isOpen && !more.hasChildNodes()) more.append(...details(example, others, strip, frame))
+    if (!isOpen) leaveDocument(figure)
     draw(isOpen)
   }
   toggle.addEventListener("click", () => open(!figure.classList.contains("is-open")))
@@ -60,9 +63,43 @@ export function exampleFigure({ example, others }, frame, options = {}) {
   figure.addEventListener("fb-close", () => open(false))
   figure.addEventListener("fb-expand", () => refocus(figure, () => open(!figure.classList.contains("is-open"))))
   figure.addEventListener("fb-table", () => refocus(figure, () => openTable(figure, open)))
-  if (options.isOpen) open(true)
+  if (frame.inDocument) connectDocument(figure, example, frame.inDocument, open)
+  if (mode !== "compact") open(true)
   else draw(false)
+  if (mode === "document") nearing.observe(figure)
   return figure
+}
+
+/**
+ * "fb-document" shows the example in its document, in place of its text, and back.
+ * @param {HTMLElement} figure
+ * @param {Example} example
+ * @param {(example: Example) => HTMLElement} inDocument
+ * @param {(isOpen: boolean) => void} open
+ */
+function connectDocument(figure, example, inDocument, open) {
+  figure.addEventListener("fb-document", () => {
+    const there = figure.querySelector(".fb-indoc")
+    figure.classList.toggle("is-in-document", !there)
+    if (there) return there.remove()
+    open(true)
+    figure.querySelector(".fb-example__more")?.before(inDocument(example))
+  })
+}
+
+/** In document mode a document is fetched when its example comes near the window. */
+const nearing = new IntersectionObserver((entries, observer) => {
+  for (const { target, isIntersecting } of entries) {
+    if (!isIntersecting) continue
+    observer.unobserve(target)
+    if (!target.querySelector(".fb-indoc")) target.dispatchEvent(new CustomEvent("fb-document"))
+  }
+}, { rootMargin: "300px" })
+
+/** @param {HTMLElement} figure */
+function leaveDocument(figure) {
+  figure.querySelector(".fb-indoc")?.remove()
+  figure.classList.remove("is-in-document")
 }
 
 /**
@@ -142,10 +179,18 @@ function details(example, others, strip, frame) {
     { class: "fb-row" },
     copyButton("Copy text", () => sourceText(groupTokens(strip))),
     copyButton("Copy JSON", () => JSON.stringify({ ...example, text: strip.display, scale: frame.shard.scale })),
+    frame.inDocument && documentButton(),
     href && h("a", { class: "fb-button", href }, "Open the document"),
   )
   const places = others.length ? h("p", { class: "fb-note" }, `Also in ${others.map(nameOf).join(", ")}.`) : null
   return [places, buttons, tableBox].filter((element) => element !== null)
+}
+
+/** Shows the example in its document, and back. */
+function documentButton() {
+  const button = h("button", { type: "button", class: "fb-button" }, "In its document")
+  button.addEventListener("click", () => button.closest(".fb-example")?.dispatchEvent(new CustomEvent("fb-document")))
+  return button
 }
 
 /**
@@ -178,14 +223,14 @@ export async function copyFrom(button, label, text) {
  * A list of examples, identical windows folded.
  * @param {Example[]} examples
  * @param {Frame} frame
- * @param {{isOpen?: boolean}} [options]
+ * @param {Mode} [mode]
  * @returns {HTMLElement}
  */
-export function exampleList(examples, frame, options = {}) {
+export function exampleList(examples, frame, mode = "compact") {
   const list = h(
     "div",
     { class: "fb-examples" },
-    ...foldIdentical(examples).map((folded) => exampleFigure(folded, frame, options)),
+    ...foldIdentical(examples).map((folded) => exampleFigure(folded, frame, mode)),
   )
   attachHeatmap(list)
   return list
@@ -198,6 +243,11 @@ export function exampleList(examples, frame, options = {}) {
  */
 export function repaint(element, scale) {
   for (const run of /** @type {NodeListOf<HTMLElement>} */ (element.querySelectorAll(".fb-run"))) paint(run, scale)
+}
+
+/** Keeps the peak of a line in the middle of its box. @param {HTMLElement} box */
+export function keepCentred(box) {
+  centring.observe(box)
 }
 
 /** Keeps the peak of every compact line in the middle of its box, when it is first shown and when the width changes. */

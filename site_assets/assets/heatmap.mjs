@@ -153,9 +153,15 @@ export function attachHeatmap(container) {
   const off = new AbortController()
   const options = { signal: off.signal }
   container.addEventListener("pointerover", (event) => event.pointerType !== "touch" && hover(tooltip, event), options)
-  container.addEventListener("pointerleave", () => tooltip.leave(), options)
+  container.addEventListener("pointerleave", () => {
+    tooltip.leave()
+    tellValue(container, null)
+  }, options)
   container.addEventListener("focusin", (event) => hover(tooltip, event), options)
-  container.addEventListener("focusout", () => tooltip.leave(), options)
+  container.addEventListener("focusout", () => {
+    tooltip.leave()
+    tellValue(container, null)
+  }, options)
   container.addEventListener("click", (event) => choose(tooltip, event), options)
   container.addEventListener("keydown", (event) => press(tooltip, container, event), options)
   container.addEventListener("copy", copySource, options)
@@ -224,8 +230,35 @@ function hit(event) {
  */
 function hover(tooltip, event) {
   const found = hit(event)
-  if (found) tooltip.show(found.token, () => describe(found.state, found.index))
-  else tooltip.leave()
+  if (found) {
+    tooltip.show(found.token, () => describe(found.state, found.index))
+    tellValue(found.run, found.state.groups[found.index].value)
+  } else tooltip.leave()
+}
+
+/**
+ * Says which value the pointer or the focus is at: "fb-value" bubbles from the run, null when it has left.
+ * @param {Element} run
+ * @param {number | null} value
+ */
+function tellValue(run, value) {
+  run.dispatchEvent(new CustomEvent("fb-value", { bubbles: true, detail: value }))
+}
+
+/**
+ * Marks the tokens of all drawn runs whose value lies in a range; none for null.
+ * @param {HTMLElement} container
+ * @param {[number, number] | null} range
+ */
+export function lightUp(container, range) {
+  for (const run of container.querySelectorAll(".fb-run")) {
+    const state = states.get(run)
+    if (!state) continue
+    Array.from(run.children).forEach((span, index) => {
+      const { value } = state.groups[state.from + index]
+      span.classList.toggle("is-lit", range !== null && value !== null && value >= range[0] && value < range[1])
+    })
+  }
 }
 
 /**

@@ -4,7 +4,7 @@ import { test } from "node:test"
 import { formatState, parseState } from "../../site_assets/assets/hash.mjs"
 import { fetchJson, pageUrl, pathOf, readableId, shardUrl } from "../../site_assets/assets/shards.mjs"
 import { makeContext, mountElement } from "../../site_assets/assets/main.mjs"
-import { oneSided, sections } from "../../site_assets/assets/pages/channel.mjs"
+import { oneSided, sections } from "../../site_assets/assets/example-view.mjs"
 
 test("ids become paths as in generator/publish/addresses.py", () => {
   assert.equal(pathOf("lora/L12/gate_proj"), "lora/L12/gate_proj")
@@ -22,7 +22,7 @@ test("ids as people read them", () => {
 })
 
 test("a page's state survives the way through its address", () => {
-  const initial = { show: "top", contains: "" }
+  const initial = { show: "top", contains: "", range: "" }
   const state = { show: "bands", contains: "a & b=c #" }
   assert.deepEqual(parseState("#" + formatState(state, initial), initial), state)
   assert.equal(formatState(initial, initial), "")
@@ -67,7 +67,7 @@ test("the sections of a channel page: groups in order, filtered by text, by valu
     ],
     examples: [example("top", 2, 0), example("top", 1, 1), example("band:-", 3, 1)],
   }
-  const view = { show: "top", text: "compact", colour: "linear", order: "value", contains: "" }
+  const view = { show: "top", text: "compact", colour: "linear", order: "value", contains: "", range: "" }
   const docs = (parts) => parts.map(({ examples }) => examples.map(({ doc }) => doc))
   assert.deepEqual(docs(sections(shard, view)), [[2, 1]])
   assert.deepEqual(docs(sections(shard, { ...view, order: "document" })), [[1, 2]])

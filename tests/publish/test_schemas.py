@@ -28,10 +28,25 @@ def validator(name: str) -> Any:
     return jsonschema.Draft202012Validator(SCHEMAS[name], registry=REGISTRY)
 
 
+FETCHED = [
+    ("explorer/columns/", "explorer_column"),
+    ("explorer/rows/", "explorer_rows"),
+    ("search/words/", "search_words"),
+    ("search/passages/", "search_passages"),
+    ("search/tokens/", "search_token_leaf"),
+    ("search/tokens", "search_tokens"),
+    ("search", "search"),
+]
+"""What the explorer and the search fetch piece by piece."""
+
+
 def kind_of(path: str) -> str:
     """Which schema a shard has."""
     if path.startswith("collection/"):
         return "points" if path.endswith("/points.json") else "collection"
+    for start, kind in FETCHED:
+        if path.startswith(start):
+            return kind
     first = path.split("/")[0].removesuffix(".json")
     named = ("about", "annotate", "layer", "explorer", "home", "compare", "values")
     return "document" if first == "doc" else first if first in named else "channel"
