@@ -133,17 +133,42 @@ def analyze(prompts: tuple[str, ...], run: Path, build_dir: Path, docs_dir: Path
     "format_name",
     required=True,
     metavar="FORMAT",
-    help="neuronpedia, circuit-tracer, saedashboard or openai.",
+    help="neuronpedia, circuit-tracer, saedashboard, openai; single-file or zip.",
 )
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="A new folder for the files.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="A new folder for the files; the file, for single-file and zip.",
+)
 @click.option("--collection", default=None, help="Only this collection.")
+@click.option(
+    "--ids",
+    multiple=True,
+    metavar="GLOB",
+    help="single-file: only channels whose id matches; may be repeated.",
+)
+@click.option(
+    "--site-dir",
+    type=click.Path(path_type=Path),
+    default=Path("site"),
+    show_default=True,
+    help="zip: the site that MkDocs built.",
+)
 @build_folder
-def export(format_name: str, out: Path, collection: str | None, build_dir: Path) -> None:
-    """Write the features of a built site in the format of another tool (docs/exchange.md)."""
-    from generator.publish.exchange import export_site
+def export(
+    format_name: str, out: Path, collection: str | None, ids: tuple[str, ...], site_dir: Path, build_dir: Path
+) -> None:
+    """Write the features of a built site in the format of another tool, or as an archive (docs/exchange.md)."""
+    from generator.publish.exchange import export_archive, export_site, is_archive
 
-    facts = export_site(build_dir / "shards", out, format_name, collection)
-    click.echo(f"{facts['n_features']:,} features in {facts['n_files']:,} files below {out}")
+    if is_archive(format_name):
+        chosen = [*ids, *([f"{collection}/*"] if collection else [])]
+        facts = export_archive(format_name, build_dir / "shards", site_dir, out, chosen)
+        click.echo(f"{out}: {facts['n_bytes']:,} bytes")
+    else:
+        facts = export_site(build_dir / "shards", out, format_name, collection)
+        click.echo(f"{facts['n_features']:,} features in {facts['n_files']:,} files below {out}")
     for note in facts["notes"]:
         click.echo(f"  {note}")
 
@@ -163,6 +188,58 @@ def import_features(format_name: str, source: Path, build_dir: Path, docs_dir: P
     click.echo(
         f"Publish again with: python -m generator build {build_dir / 'run.toml'} --only publish --build-dir {build_dir}"
     )
+
+
+@main.group()
+def labels() -> None:
+    """Check and merge label files (docs/labels.md)."""
+
+
+label_files = click.argument(
+    "files", nargs=-1, type=click.Path(path_type=Path, exists=True, dir_okay=False), metavar="[FILE.jsonl]..."
+)
+
+
+@labels.command("check")
+@label_files
+@labels_folder
+def check_labels(files: tuple[Path, ...], labels_dir: Path) -> None:
+    """Read label files (those of the folder when none is named) and say what is in them; faults and conflicts are errors."""
+    from generator.errors import FeaturebookError
+    from generator.publish.label_merge import merge_files
+    from generator.publish.labels import label_files as files_of
+
+    chosen = list(files) or files_of(labels_dir)
+    merged = merge_files(chosen)
+    people = len({record.author for record in merged.records})
+    click.echo(
+        f"{len(merged.records):,} records by {people:,} authors in {len(chosen):,} files, {merged.n_same:,} twice"
+    )
+    if merged.conflicts:
+        raise FeaturebookError("\n".join([f"{len(merged.conflicts)} conflicts.", *merged.conflicts]))
+
+
+@labels.command("merge")
+@label_files
+@click.option(
+    "--into", type=click.Path(path_type=Path, dir_okay=False), help="File to write; its records take part."
+)
+@click.option("--newest", is_flag=True, help="Where one author contradicts themselves, take the later day.")
+def merge_labels(files: tuple[Path, ...], into: Path | None, newest: bool) -> None:
+    """Merge label files: duplicates are dropped, conflicts are reported and nothing is written."""
+    from generator.errors import FeaturebookError
+    from generator.publish.label_merge import merge_files, write_labels
+
+    if not files:
+        raise FeaturebookError("Name the files to merge, for instance labels/*.jsonl.")
+    known = [into] if into and into.exists() and into not in files else []
+    merged = merge_files([*known, *files], newest=newest)
+    if merged.conflicts:
+        remedy = "Nothing was written. Delete one record of each, or take the later day with --newest."
+        raise FeaturebookError("\n".join([f"{len(merged.conflicts)} conflicts.", *merged.conflicts, remedy]))
+    click.echo(f"{len(merged.records):,} records, {merged.n_same:,} duplicates dropped")
+    if into:
+        write_labels(into, merged.records)
 
 
 if __name__ == "__main__":

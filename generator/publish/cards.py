@@ -88,7 +88,7 @@ def _heading(pen: ImageDraw.ImageDraw, book: Book, index: int, name: str) -> int
     return y
 
 
-def _wrapped(text: str, size: int, width: float, lines: int) -> list[str]:
+def _wrapped(text: str, size: int, width: int, lines: int) -> list[str]:
     """A text cut into lines of at most this width; the last one ends in … where more would follow."""
     font, out, rest = _font(size), [], text.split(" ")
     while rest and len(out) < lines:
@@ -102,7 +102,7 @@ def _wrapped(text: str, size: int, width: float, lines: int) -> list[str]:
     return out
 
 
-def _cut(text: str, size: int, width: float) -> str:
+def _cut(text: str, size: int, width: int) -> str:
     font = _font(size)
     if font.getlength(text) <= width:
         return text

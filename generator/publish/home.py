@@ -10,6 +10,7 @@ from generator.errors import nearest
 from generator.progress import Progress
 from generator.publish.about import credit_rows
 from generator.publish.book import SCHEMA, Book
+from generator.publish.citation import site_citation
 from generator.publish.explorer import token_texts
 from generator.publish.grid import module_grid
 from generator.publish.records import examples_of, identity_of, open_record, sources_of
@@ -32,6 +33,7 @@ def home_shard(book: Book, progress: Progress) -> dict[str, Any]:
         "corpus": corpus_facts(book),
         "grid": module_grid(book),
         "credits": credit_rows(book),
+        "citation": site_citation(book),
         "cards": cards,
         **strings.fields(),
         **sources_of(book, *(card["example"] for card in cards)),

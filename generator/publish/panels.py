@@ -8,9 +8,12 @@ sentence) when what it shows is not defined for this channel.
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from generator.errors import FeaturebookError, nearest
 from generator.publish.about import label_rows
 from generator.publish.dictionaries import density, latents, loadings
+from generator.publish.effects import attribution, logits
 from generator.publish.numbers import significant
 from generator.publish.records import FeatureRecord
 from generator.summaries import Ragged
@@ -70,12 +73,13 @@ def profiles(record: FeatureRecord) -> dict[str, Any] | None:
     """Mean activation by position, by token class and by step of the document."""
     shown = {}
     for name, profile in record.book.summary.profiles.items():
-        counts = profile.count[record.index]
-        if counts.any():
+        filled = np.flatnonzero(profile.count[record.index])
+        if len(filled):
+            held = slice(int(filled[-1]) + 1)  # the bins after it are of longer texts than there are
             shown[name] = {
-                "names": profile.names,
-                "mean": [significant(mean) for mean in profile.mean[record.index].tolist()],
-                "count": counts.tolist(),
+                "names": profile.names[held],
+                "mean": [significant(mean) for mean in profile.mean[record.index, held].tolist()],
+                "count": profile.count[record.index, held],
             }
     return shown or None
 
@@ -90,6 +94,8 @@ PANELS: list[tuple[str, Callable[[FeatureRecord], Any]]] = [
     ("bottom_tokens", bottom_tokens),
     ("loadings", loadings),
     ("write", write),
+    ("logits", logits),
+    ("attribution", attribution),
     ("latents", latents),
     ("density", density),
     ("neighbours", neighbours),

@@ -24,7 +24,7 @@ export const SCHEMA = 1
 /** @typedef {{edges: number[], counts: number[]}} Histogram */
 /** @typedef {{token_id: number, text: string, mean: number, count: number}} TokenMean */
 /** @typedef {{names: (string | number)[], mean: (number | null)[], count: number[]}} Profile */
-/** @typedef {{id: string, value: number, has_page?: boolean}} Neighbour */
+/** @typedef {{id: string, value: number, label?: string, has_page?: boolean}} Neighbour */
 /**
  * @typedef {object} Stats
  * @property {number} n_tokens

@@ -1,5 +1,7 @@
 /** The home page: what was studied, the grid of all directions, picked directions, how to cite, how it was made. */
 import { h } from "../elements.mjs"
+import { bibtex, citationText } from "../cite.mjs"
+import { copyButton } from "../examples.mjs"
 import { bandsOf, strengthsOf } from "../grid.mjs"
 import { attachHeatmap } from "../heatmap.mjs"
 import { toneOf } from "../heatmap/scale.mjs"
@@ -49,6 +51,8 @@ import { snippet } from "../snippet.mjs"
  * @property {string[]} tokens
  * @property {number[]} special
  * @property {string[]} notes
+ * @property {{author: string, source: string, n_channels: number}[]} credits  who labelled how many channels
+ * @property {import("../cite.mjs").Citation} citation
  * @property {{settings: unknown, seed: number, versions: Record<string, string | null>, keys: Record<string, string>}} provenance
  */
 
@@ -84,7 +88,7 @@ export function mount(element, shard, context) {
     facts(shard, context),
     finder(context),
     ...(isNarrow ? [picked, overview] : [overview, picked]),
-    h("div", { class: "fb-home-last" }, citation(shard), provenance(shard)),
+    h("div", { class: "fb-home-last" }, labelCredits(shard, context), citationBox(shard), provenance(shard)),
   ]
   element.replaceChildren(...parts.filter((part) => part !== null))
   attachHeatmap(element)
@@ -311,22 +315,25 @@ function cards(shard, context) {
 }
 
 /** @param {HomeShard} shard */
-function citation(shard) {
-  const address = shard.site_url || location.origin + location.pathname
-  const key = (shard.name || "featurebook").replace(/[^A-Za-z0-9]+/g, "-").toLowerCase()
-  const text = `@misc{${key},\n  title = {${texText(shard.title)}},\n  howpublished = {\\url{${address}}},\n  note = {Made with Featurebook ${shard.provenance.versions.featurebook ?? ""}}\n}`
-  const copy = h("button", { type: "button", class: "fb-button" }, "Copy")
-  copy.addEventListener("click", async () => {
-    await navigator.clipboard.writeText(text)
-    copy.textContent = "Copied"
-  })
-  return h("section", { class: "fb-panel fb-cite", "aria-labelledby": "cite" }, h("h2", { id: "cite" }, "How to cite"),
-    h("pre", { tabindex: "0", "aria-label": "BibTeX entry" }, h("code", {}, text)), copy)
+function citationBox(shard) {
+  const page = { title: "", url: shard.site_url || location.origin + location.pathname }
+  const sentence = citationText(shard.citation, page), tex = bibtex(shard.citation, page)
+  return h("section", { class: "fb-panel fb-cite", "aria-labelledby": "cite" }, h("h2", { id: "cite" }, "How to cite"), h("p", {}, sentence),
+    h("pre", { tabindex: "0", "aria-label": "BibTeX entry" }, h("code", {}, tex)), copyButton("Copy the sentence", () => sentence), " ", copyButton("Copy BibTeX", () => tex))
 }
 
-/** A title with the characters that mean something to TeX escaped. @param {string} text */
-function texText(text) {
-  return text.replace(/[\\{}]/g, "").replace(/[#$%&_^~]/g, (char) => `\\${char}{}`)
+/**
+ * Whom the labels are owed to, and the way to write some.
+ * @param {HomeShard} shard
+ * @param {Context} context
+ */
+function labelCredits(shard, context) {
+  const names = shard.credits.map(({ author, source, n_channels: n }) =>
+    h("li", {}, h("bdi", {}, author), source === "model" && h("span", { class: "fb-badge" }, "model"), `: ${count(n)} ${n === 1 ? "channel" : "channels"}`))
+  const feed = /** @type {HTMLLinkElement | null} */ (document.querySelector('link[type="application/atom+xml"]'))
+  return h("section", { class: "fb-panel fb-credits", "aria-labelledby": "credits" }, h("h2", { id: "credits" }, "Labels"),
+    names.length ? h("ul", {}, ...names) : h("p", {}, "Nobody has labelled anything yet."),
+    h("p", {}, h("a", { href: context.linkTo("annotate") }, "Label some yourself"), feed && " · ", feed && h("a", { href: feed.href }, "Feed of new labels")))
 }
 
 /** @param {HomeShard} shard */

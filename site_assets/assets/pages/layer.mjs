@@ -15,6 +15,7 @@ import { snippet } from "../snippet.mjs"
  * @property {string} id
  * @property {number} rank_index
  * @property {boolean} is_signed
+ * @property {string | null} label
  * @property {number} scale
  * @property {import("../shards.mjs").Stats} stats
  * @property {import("../shards.mjs").Histogram} histogram
@@ -79,7 +80,7 @@ function moduleColumn(module, shard, context) {
   const title = shard.modules.some((other) => other.collection !== module.collection) ? `${module.collection} ${module.module}` : module.module
   if (n_channels === 1) {
     const heading = h("h3", {}, h("a", { href: context.linkTo(channels[0].id) }, title))
-    return h("article", { class: "fb-module" }, heading, ...channelBody(channels[0], shard, context))
+    return h("article", { class: "fb-module" }, heading, labelLine(channels[0]) ?? "", ...channelBody(channels[0], shard, context))
   }
   const explorer = `${context.linkTo("explorer")}#${new URLSearchParams({ layer: `${shard.layer}..${shard.layer}`, module: module.module })}`
   return h(
@@ -89,6 +90,11 @@ function moduleColumn(module, shard, context) {
     ...channels.map((channel, index) => rankEntry(channel, index === 0, shard, context)),
     n_channels > channels.length && h("p", {}, h("a", { href: explorer }, `All ${count(n_channels)} in the explorer`)),
   )
+}
+
+/** What people call a direction. @param {LayerChannel} channel */
+function labelLine({ label }) {
+  return label ? h("p", { class: "fb-named" }, h("bdi", {}, label)) : null
 }
 
 /**
@@ -109,7 +115,7 @@ function rankEntry(channel, isOpen, shard, context) {
   const entry = h("details", { class: "fb-rank" }, summary)
   const fill = () => {
     if (entry.childElementCount > 1) return
-    entry.append(h("div", {}, h("p", {}, h("a", { href: context.linkTo(channel.id) }, readableId(channel.id))), ...channelBody(channel, shard, context, false)))
+    entry.append(h("div", {}, h("p", {}, h("a", { href: context.linkTo(channel.id) }, readableId(channel.id))), labelLine(channel) ?? "", ...channelBody(channel, shard, context, false)))
   }
   entry.addEventListener("toggle", fill)
   if (isOpen) {

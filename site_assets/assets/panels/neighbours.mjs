@@ -19,8 +19,8 @@ const shown = 6
  */
 function list(name, neighbours, context) {
   const title = lists[/** @type {keyof typeof lists} */ (name)] ?? name.replaceAll("_", " ")
-  const rows = neighbours.slice(0, shown).map(({ id, value, has_page = true }) => ({
-    name: has_page ? h("a", { href: context.linkTo(id) }, readableId(id)) : readableId(id),
+  const rows = neighbours.slice(0, shown).map(({ id, value, label, has_page = true }) => ({
+    name: h("span", { title: label }, has_page ? h("a", { href: context.linkTo(id) }, readableId(id)) : readableId(id), label && h("bdi", { class: "fb-near__label" }, label)),
     value,
   }))
   return h("div", {}, h("h3", {}, title), barTable(rows, { caption: title, header: ["channel", "", name.includes("cosine") ? "cosine" : "value"], reach: 1 }))
