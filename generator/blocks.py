@@ -21,7 +21,7 @@ from generator.errors import FeaturebookError
 SCHEMA = 1
 """Version of every HDF5 file described here. A reader that meets another one refuses it; none reads old ones."""
 
-AXES = ("token", "doc", "channel", "feature", "layer", "head", "d_in", "d_out", "rank", "k", "bin")
+AXES = ("token", "doc", "channel", "feature", "layer", "place", "head", "d_in", "d_out", "rank", "k", "bin")
 """The closed vocabulary of axis names, the same in annotations, HDF5 dimension labels and docs."""
 
 
@@ -320,6 +320,44 @@ class Block:
     def stop(self) -> int:
         """Global index after the last token."""
         return self.start + len(self.values)
+
+
+@dataclass(frozen=True)
+class SparseBlock:
+    """The non-zero latents on a run of whole documents: a CSR matrix (token, channel). Everything else is 0."""
+
+    start: int
+    """Global index of the first token."""
+    offsets: Int[np.ndarray, " offset"]
+    """Token ``t`` of the block has the entries ``offsets[t]:offsets[t + 1]``; one more than tokens."""
+    channel: Int[np.ndarray, " k"]
+    """Latent of every entry, ascending within a token."""
+    values: Float[np.ndarray, " k"]
+    """float32, not 0."""
+    is_measured: Bool[np.ndarray, " token"]
+    """The source block's mask, less tokens whose input was not finite."""
+    n_channels: int
+
+    @property
+    def n_tokens(self) -> int:
+        """Number of tokens."""
+        return len(self.is_measured)
+
+    @property
+    def stop(self) -> int:
+        """Global index after the last token."""
+        return self.start + self.n_tokens
+
+    @property
+    def token(self) -> Int[np.ndarray, " k"]:
+        """Token of every entry, within the block."""
+        return np.repeat(np.arange(self.n_tokens), np.diff(self.offsets))
+
+    def dense(self) -> Block:
+        """The same as a block with all its zeros."""
+        values = np.zeros((self.n_tokens, self.n_channels), np.float32)
+        values[self.token, self.channel] = self.values
+        return Block(start=self.start, values=values, is_measured=self.is_measured)
 
 
 @runtime_checkable

@@ -7,7 +7,11 @@ import pytest
 import torch
 
 from generator.measure.dictionaries import FORMATS, Dictionary, load_dictionary
-from tests.measure_dictionaries.checkpoints import CASES, D_IN, Case, N, inputs
+from tests.measure_dictionaries.checkpoints import CASES as ONE_PLACE
+from tests.measure_dictionaries.checkpoints import D_IN, Case, N, inputs
+from tests.measure_dictionaries.crosscoders import CROSSCODERS
+
+CASES = ONE_PLACE | CROSSCODERS
 
 each_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 

@@ -12,7 +12,11 @@ from safetensors.torch import load_file, save_file
 
 from generator.errors import FeaturebookError
 from generator.measure.dictionaries import LoadOptions, load_dictionary
-from tests.measure_dictionaries.checkpoints import CASES, D_IN, N, draw, write_saelens
+from tests.measure_dictionaries.checkpoints import CASES as ONE_PLACE
+from tests.measure_dictionaries.checkpoints import D_IN, N, draw, write_saelens
+from tests.measure_dictionaries.crosscoders import CROSSCODERS
+
+CASES = ONE_PLACE | CROSSCODERS
 
 
 def refuse(path: Path, format: str, *words: str, d_in: int | None = None, **options: object) -> None:

@@ -4,6 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from generator.errors import FeaturebookError, nearest
+from generator.measure.dictionaries.crosscoder_learning import load_crosscoder_learning
+from generator.measure.dictionaries.crosscoders import load_crosscoders, load_model_diff
+from generator.measure.dictionaries.crosslayer_features import load_crosslayer_features
 from generator.measure.dictionaries.dictionary import Dictionary
 from generator.measure.dictionaries.dictionary_learning import load_dictionary_learning
 from generator.measure.dictionaries.gemma_scope import load_gemma_scope
@@ -22,6 +25,10 @@ FORMATS: dict[str, Callable[[Path, LoadOptions], Dictionary]] = {
     "gemma_scope_2": load_gemma_scope_2,
     "openai": load_openai,
     "rank1_lora": load_rank1_lora,
+    "crosscoders": load_crosscoders,
+    "model_diff": load_model_diff,
+    "crosscoder_learning": load_crosscoder_learning,
+    "crosslayer_features": load_crosslayer_features,
 }
 """Name in the run file -> loader. A new format is one file and one line here (and a paragraph in docs/dictionaries.md)."""
 

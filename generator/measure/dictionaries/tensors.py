@@ -2,6 +2,7 @@
 
 import pickle
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -140,21 +141,28 @@ def read_npz(path: Path, is_square: bool = False) -> TensorFile:
     return TensorFile(path, tensors, is_square)
 
 
-def read_torch(path: Path) -> dict[str, Any]:
+def read_torch(path: Path, allow_classes: Sequence[str] = ()) -> dict[str, Any]:
     """The dict in a ``torch.save`` file, unpickled with ``weights_only=True`` and ``SAFE_GLOBALS``.
+
+    Args:
+        path: The file.
+        allow_classes: Names of further classes that it may hold; a bare holder of values stands in for each, so that
+            nothing of theirs is imported or run.
 
     Raises:
         FeaturebookError: missing, damaged, not a dict, or it wants a class that is not on the list.
     """
     _require_file(path)
     try:
-        with torch.serialization.safe_globals(SAFE_GLOBALS):
+        stands_in: list[Any] = [(type("Holder", (), {}), name) for name in allow_classes]
+        with torch.serialization.safe_globals(SAFE_GLOBALS + stands_in):
             value = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if "Unsupported" in str(error) or "WeightsUnpickler error" in str(error):
             raise FeaturebookError(
                 f"{path} holds pickled Python objects ({_what_was_refused(str(error))}), which could run code when "
-                "read; only tensors, numbers, strings and plain containers are. Save its state_dict anew."
+                "read; only tensors, numbers, strings and plain containers are. Save its state_dict anew, or name the class in "
+                "allow_classes: its values are then read, and none of its code."
             ) from None
         raise FeaturebookError(f"{path} is not a torch file ({_first_line(error)}).") from None
     except (RuntimeError, EOFError, OSError, zipfile.BadZipFile, ValueError, KeyError) as error:
