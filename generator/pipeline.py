@@ -387,8 +387,8 @@ def _chunk_states(
 
 # --- collections -----------------------------------------------------------------------------------------------
 
-LATENT_VALUES = 2**24
-"""Values of latents that are made dense at once: 64 MB of float32."""
+READ_VALUES = 2**24
+"""Values that a dictionary reads at once: 64 MB of float32."""
 
 
 def _has_collections(config: RunConfig) -> bool:
@@ -482,24 +482,23 @@ def _latent_statistics(
     from generator.summarize.running import RunningTotal
 
     arguments = stream.channels, corpus, config.summarize, config.seed
-    block_tokens = max(1, min(BLOCK_TOKENS, LATENT_VALUES // len(stream.channels)))
+    block_tokens = max(1, min(BLOCK_TOKENS, READ_VALUES // stream.source.width))
 
-    def summarised(chunk: slice) -> Accumulator:
-        state = Accumulator(*arguments)
+    def summarised(state: Accumulator, chunk: slice) -> Accumulator:
         for block in stream.blocks(stream.source.blocks(chunk, block_tokens)):
             state.add(block)
-            progress.advance(len(block.values))
+            progress.advance(block.n_tokens)
         return state
 
     if not table.hook_points:
         total = Accumulator(*arguments)
         for chunk in chunks:
-            total.merge(summarised(chunk))
+            summarised(total, chunk)
         return total
     running = RunningTotal(out.folder / f"{table.name}-unfinished", out.key, *arguments)
     progress.advance(running.stop)
     for chunk in running.missing(chunks):
-        running.take(chunk, summarised(chunk))
+        running.take(chunk, summarised(running.new(), chunk))
     running.clear()
     return running.total
 
@@ -666,6 +665,6 @@ STAGES = (
     Stage("effects", "effects", 1, ("corpus", "extract", "summarize", "collect"), _effects_depends_on, _effects, _unknown,
           "channels", is_wanted=_has_effects),
     Stage("analyze", "analysis", 1, ("corpus",), _analyze_depends_on, _analyze, _unknown, is_wanted=_is_analyzed),
-    Stage("publish", "publish", 1, ("corpus", "summarize", "collect", "analyze"), _publish_depends_on, _publish, _unknown,
+    Stage("publish", "publish", 1, ("corpus", "summarize", "collect", "effects", "analyze"), _publish_depends_on, _publish, _unknown,
           "pages", is_whole=_has_pages),
 )  # fmt: skip

@@ -5,54 +5,14 @@ disk unless asked for.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Int
 
-from generator.blocks import Block, Channel, Directions, new_hdf5, open_hdf5, write_array
+from generator.blocks import Block, Channel, Directions, SparseBlock, new_hdf5, open_hdf5, write_array
 from generator.measure.dictionaries import Dictionary
-
-
-@dataclass(frozen=True)
-class SparseBlock:
-    """The non-zero latents on a run of whole documents: a CSR matrix (token, channel)."""
-
-    start: int
-    """Global index of the first token."""
-    offsets: Int[np.ndarray, " offset"]
-    """Token ``t`` of the block has the entries ``offsets[t]:offsets[t + 1]``; one more than tokens."""
-    channel: Int[np.ndarray, " k"]
-    """Latent of every entry, ascending within a token."""
-    values: Float[np.ndarray, " k"]
-    """float32."""
-    is_measured: Bool[np.ndarray, " token"]
-    """The source block's mask, less tokens whose input was not finite."""
-    n_channels: int
-
-    @property
-    def n_tokens(self) -> int:
-        """Number of tokens."""
-        return len(self.is_measured)
-
-    @property
-    def stop(self) -> int:
-        """Global index after the last token."""
-        return self.start + self.n_tokens
-
-    @property
-    def token(self) -> Int[np.ndarray, " k"]:
-        """Token of every entry, within the block."""
-        return np.repeat(np.arange(self.n_tokens), np.diff(self.offsets))
-
-    def panel(self, channels: slice) -> Block:
-        """Some latents as a dense block, for code that reads blocks."""
-        inside = (self.channel >= channels.start) & (self.channel < channels.stop)
-        dense = np.zeros((self.n_tokens, channels.stop - channels.start), np.float32)
-        dense[self.token[inside], self.channel[inside] - channels.start] = self.values[inside]
-        return Block(start=self.start, values=dense, is_measured=self.is_measured)
 
 
 def collect(

@@ -11,7 +11,7 @@ import orjson
 from jaxtyping import Int
 
 from generator.artifacts import read_json, to_json, write_bytes
-from generator.blocks import Activations, Block, Channel, Corpus, Directions
+from generator.blocks import Activations, Block, Channel, Corpus, Directions, SparseBlock
 from generator.config import CollectionTable, RunConfig
 from generator.errors import FeaturebookError, nearest
 from generator.measure.collect import collect, latent_channels
@@ -49,11 +49,9 @@ class LatentStream:
     facts: dict[str, Any]
     """For the collection's page."""
 
-    def blocks(self, source: Iterable[Block]) -> Iterator[Block]:
-        """The latents of a stream of blocks, as dense blocks."""
-        everything = slice(0, self.dictionary.n_features)
-        for sparse in collect(self.dictionary, source):
-            yield sparse.panel(everything)
+    def blocks(self, source: Iterable[Block]) -> Iterator[SparseBlock]:
+        """The latents of a stream of blocks."""
+        return collect(self.dictionary, source)
 
 
 def open_source(
@@ -324,9 +322,10 @@ def _reference_rms(stream: LatentStream, docs: Sequence[int]) -> np.ndarray:
     """Root mean square of every latent over the calibration documents; the median latent's where it is silent there."""
     squares, n = np.zeros(stream.dictionary.n_features), 0
     for block in stream.blocks(stream.source.sample(docs)):
-        rows = block.is_measured
-        squares += np.square(block.values[rows], dtype=np.float64).sum(axis=0)
-        n += int(rows.sum())
+        kept = block.is_measured[block.token]
+        added = np.square(block.values[kept], dtype=np.float64)
+        squares += np.bincount(block.channel[kept], weights=added, minlength=len(squares))
+        n += int(block.is_measured.sum())
     rms = np.sqrt(squares / max(n, 1))
     typical = float(np.median(rms[rms > 0])) if (rms > 0).any() else 1.0
     return np.where(rms > 0, rms, typical)

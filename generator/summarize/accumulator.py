@@ -5,11 +5,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from generator.blocks import Block, Channel, Corpus, new_hdf5, open_hdf5
+from generator.blocks import Block, Channel, Corpus, SparseBlock, new_hdf5, open_hdf5
 from generator.config import SummarizeTable
 from generator.errors import FeaturebookError
 from generator.summarize.activity import Activity
 from generator.summarize.documents import Documents
+from generator.summarize.entries import Entries
 from generator.summarize.extremes import Bottom, Top
 from generator.summarize.histogram import FineHistogram
 from generator.summarize.moments import Moments
@@ -27,7 +28,10 @@ class Statistic(Protocol):
     def __init__(self, scope: Scope) -> None: ...
 
     def add(self, view: View) -> None:
-        """Takes in a block."""
+        """Takes in a dense block."""
+
+    def add_sparse(self, view: Entries) -> None:
+        """Takes in a sparse block, with the result that ``add`` has for the same values."""
 
     def merge(self, other: Any) -> None:
         """Takes in what another one of its kind has seen."""
@@ -66,21 +70,29 @@ class Accumulator:
         self.scope = Scope(channels, corpus, settings, seed)
         self.statistics: dict[str, Any] = {name: kind(self.scope) for name, kind in STATISTICS.items()}
 
-    def add(self, block: Block) -> None:
+    def add(self, block: Block | SparseBlock) -> None:
         """Takes in a block of whole documents. Each document must be given once.
+
+        A sparse block costs time and memory for its entries, and gives what the dense block with the same values would.
 
         Raises:
             FeaturebookError: the block has another number of channels.
         """
-        if block.values.shape[1] != self.scope.n_channels:
+        n_channels = block.n_channels if isinstance(block, SparseBlock) else block.values.shape[1]
+        if n_channels != self.scope.n_channels:
             raise FeaturebookError(
-                f"A block at token {block.start} has {block.values.shape[1]} channels, the run has "
+                f"A block at token {block.start} has {n_channels} channels, the run has "
                 f"{self.scope.n_channels}. Run `python -m generator build --only extract --force`."
             )
-        view = View(block, self.scope)
         with np.errstate(invalid="ignore", over="ignore"):
-            for statistic in self.statistics.values():
-                statistic.add(view)
+            if isinstance(block, SparseBlock):
+                entries = Entries(block, self.scope)
+                for statistic in self.statistics.values():
+                    statistic.add_sparse(entries)
+            else:
+                view = View(block, self.scope)
+                for statistic in self.statistics.values():
+                    statistic.add(view)
 
     def merge(self, other: "Accumulator") -> None:
         """Takes in the documents of another accumulator of the same run, which is used up."""

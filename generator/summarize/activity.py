@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from generator.summarize.entries import Entries
 from generator.summarize.view import Scope, View, column_counts
 
 
@@ -20,6 +21,14 @@ class Activity:
         bounds = np.append(view.doc_starts, view.n)
         for start, stop in zip(bounds, bounds[1:]):
             self.n_documents += view.active[start:stop].any(axis=0)
+
+    def add_sparse(self, view: Entries) -> None:
+        """Takes in the measured, finite values of a sparse block."""
+        channel, doc = view.channel[view.is_active], view.doc[view.row[view.is_active]]
+        self.n_active += np.bincount(channel, minlength=len(self.n_active))
+        is_first = np.diff(channel, prepend=-1) != 0  # of its channel or of its document
+        is_first |= np.diff(doc, prepend=-1) != 0
+        self.n_documents += np.bincount(channel[is_first], minlength=len(self.n_documents))
 
     def merge(self, other: "Activity") -> None:
         """Takes in another accumulator's tokens."""

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64, Int, Int64
 
-from generator.summarize.histogram import Counts, codes_of, low_edges
-from generator.summarize.samples import Entries
+from generator.summarize.histogram import LAST, Counts, codes_of, low_edges
+from generator.summarize.lists import places
+from generator.summarize.samples import Sampled
 from generator.summarize.view import Scope
 
 
@@ -62,60 +63,61 @@ def band_edges(counts: Counts, bands: list[Band], scope: Scope, extreme: dict[in
         np.full(shape, np.nan),
         *(np.zeros(shape, np.int64) for _ in range(3)),
     )
-    cumulative = {sign: _by_magnitude(counts, sign) for sign in {b.sign for b in bands}}
+    ranked = {sign: _by_magnitude(counts, sign) for sign in {b.sign for b in bands}}
     for index, band in enumerate(bands):
-        _fill(edges, index, band, cumulative[band.sign], extreme[band.sign], scope)
+        _fill(edges, index, band, ranked[band.sign], extreme[band.sign], scope)
     return edges
 
 
-def _by_magnitude(counts: Counts, sign: int) -> Int64[np.ndarray, "channel bin"]:
-    """Cumulative counts over magnitude codes 1, 2, 3, …"""
-    columns = np.flatnonzero(counts.code * sign > 0)
-    return counts.counts[:, columns[::sign]].cumsum(axis=1)
+def _by_magnitude(counts: Counts, sign: int) -> Counts:
+    """The bins of one sign with their magnitude codes 1, 2, 3, …"""
+    chosen = np.flatnonzero(counts.code * sign > 0)
+    chosen = chosen[np.lexsort((counts.code[chosen] * sign, counts.channel[chosen]))]
+    offsets = np.searchsorted(counts.channel[chosen], np.arange(counts.n_channels + 1))
+    return Counts(offsets, counts.code[chosen] * sign, counts.count[chosen])
 
 
 def _fill(
-    edges: BandEdges, index: int, band: Band, cumulative: np.ndarray, extreme: np.ndarray, scope: Scope
+    edges: BandEdges, index: int, band: Band, ranked: Counts, extreme: np.ndarray, scope: Scope
 ) -> None:
-    for c in range(len(cumulative)):
-        n = int(cumulative[c, -1]) if cumulative.shape[1] else 0
-        if not n or (band.sign < 0 and not scope.is_signed[c]):
-            continue
-        ranks = np.ceil(np.round(np.array([band.low, band.high]) * n, 9))
-        first, stop = np.searchsorted(cumulative[c], np.clip(ranks, 1, n))
-        stop = cumulative.shape[1] if band.high >= 1 else stop
-        before = cumulative[c, first - 1] if first else 0
-        up_to = cumulative[c, stop - 1] if stop else 0
-        inner, outer = low_edges(np.array([first + 1, stop + 1]))
-        outer = abs(float(extreme[c])) if band.high >= 1 else outer
-        edges.first[c, index], edges.stop[c, index] = first + 1, stop + 1
-        edges.count[c, index] = up_to - before
-        edges.low[c, index], edges.high[c, index] = sorted((band.sign * inner, band.sign * outer))
+    cumulative = np.concatenate([[0], ranked.count.cumsum()])
+    before = cumulative[ranked.offsets[:-1]]
+    n = cumulative[ranked.offsets[1:]] - before
+    c = np.flatnonzero((n > 0) & (scope.is_signed | (band.sign > 0)))
+    before, n = before[c], n[c]
+    ranks = np.ceil(np.round(np.array([[band.low], [band.high]]) * n, 9))
+    inner, outer = np.searchsorted(cumulative, before + np.clip(ranks, 1, n)) - 1  # places of the bins
+    first, stop = ranked.code[inner], ranked.code[outer]
+    up_to, limit = cumulative[outer], low_edges(stop)
+    if band.high >= 1:
+        stop, up_to, limit = np.full(len(c), LAST + 1), before + n, np.abs(extreme[c])
+    edges.first[c, index], edges.stop[c, index] = first, stop
+    edges.count[c, index] = up_to - cumulative[inner]
+    bounds = np.sort(band.sign * np.stack([low_edges(first), limit]), axis=0)
+    edges.low[c, index], edges.high[c, index] = bounds
 
 
 def band_examples(
-    entries: Entries, bands: list[Band], edges: BandEdges, scope: Scope
-) -> list[tuple[int, int, Int[np.ndarray, " n"]]]:
-    """Rows of ``entries`` for every (channel, band), strongest first.
+    samples: Sampled, bands: list[Band], edges: BandEdges, scope: Scope
+) -> list[Int[np.ndarray, " n"]]:
+    """For every band the rows of ``samples`` that show it, by channel, strongest first.
 
     Of the sampled entries whose value lies in the band, those with the lowest hash, one per document. Where a band holds
     whole strata this is a uniform sample of its documents' lowest-hash tokens; at its ends a stratum may be underrepresented.
     """
-    code = codes_of(entries.value)
-    doc = scope.corpus.doc[entries.token]
-    bounds = np.searchsorted(entries.channel, np.arange(scope.n_channels + 1))
-    chosen = []
-    for c in range(scope.n_channels):
-        rows = np.arange(bounds[c], bounds[c + 1])
-        for index, band in enumerate(bands):
-            size = code[rows] * band.sign
-            inside = rows[(size >= max(edges.first[c, index], 1)) & (size < edges.stop[c, index])]
-            chosen.append((c, index, _spread(inside, entries, doc, scope.settings.per_band)))
+    code, chosen = codes_of(samples.value), []
+    for index, band in enumerate(bands):
+        first, stop = edges.first[samples.channel, index], edges.stop[samples.channel, index]
+        size = code * band.sign
+        inside = np.flatnonzero((size >= np.maximum(first, 1)) & (size < stop))
+        chosen.append(_spread(inside, samples, scope))
     return chosen
 
 
-def _spread(rows: np.ndarray, entries: Entries, doc: np.ndarray, limit: int) -> Int[np.ndarray, " n"]:
-    rows = rows[np.lexsort((entries.token[rows], entries.hash[rows]))]
-    _, first = np.unique(doc[rows], return_index=True)
-    rows = rows[np.sort(first)][:limit]
-    return rows[np.lexsort((entries.token[rows], -np.abs(entries.value[rows])))]
+def _spread(rows: Int[np.ndarray, " n"], samples: Sampled, scope: Scope) -> Int[np.ndarray, " m"]:
+    """Of some rows those with the lowest hash of each channel, one per document."""
+    rows = rows[np.lexsort((samples.token[rows], samples.hash[rows], samples.channel[rows]))]
+    doc = samples.channel[rows] * scope.corpus.n_docs + scope.corpus.doc[samples.token[rows]]
+    rows = rows[np.sort(np.unique(doc, return_index=True)[1])]
+    rows = rows[places(samples.channel[rows]) < scope.settings.per_band]
+    return rows[np.lexsort((samples.token[rows], -np.abs(samples.value[rows]), samples.channel[rows]))]

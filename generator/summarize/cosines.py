@@ -8,7 +8,7 @@ from jaxtyping import Float, Float64
 
 from generator.blocks import Channel, Directions
 from generator.summaries import CosineMatrix
-from generator.summarize.pairs import NeighbourList, nearest_in_rows
+from generator.summarize.neighbours import NeighbourList, in_order, nearest_in_rows
 
 MOST_MEMBERS = 2048
 """Members of the largest matrix that is written whole; a larger space is written layer by layer."""
@@ -38,17 +38,7 @@ def direction_neighbours(directions: Sequence[Directions], side: str, limit: int
             for start in range(0, len(channel), _ROWS):
                 rows = slice(start, start + _ROWS)
                 found.append(nearest_in_rows(unit[rows] @ unit.T, channel[rows], channel, limit))
-    return join_neighbours(found)
-
-
-def join_neighbours(lists: list[NeighbourList]) -> NeighbourList:
-    """One list of several whose channels do not overlap, sorted by channel."""
-    columns = [
-        np.concatenate([np.zeros(0, dtype), *(getattr(part, name) for part in lists)])
-        for name, dtype in (("channel", np.int64), ("neighbour", np.int64), ("value", np.float64))
-    ]
-    order = np.argsort(columns[0], kind="stable")
-    return NeighbourList(*(column[order] for column in columns))
+    return in_order(found)
 
 
 def cosine_matrices(

@@ -3,8 +3,10 @@
 import numpy as np
 from jaxtyping import Float32, Int
 
+from generator.summarize.entries import Entries
 from generator.summarize.hashing import doc_hash
-from generator.summarize.view import STRIP, Scope, View
+from generator.summarize.lists import places
+from generator.summarize.view import STRIP, Rows, Scope, View
 
 STRONGEST = 8
 """Channels per token."""
@@ -31,6 +33,12 @@ def chosen_documents(scope: Scope) -> Int[np.ndarray, " doc"]:
     return np.array(sorted(chosen), np.int64)
 
 
+def chosen_in(view: Rows, chosen: Int[np.ndarray, " doc"]) -> list[int]:
+    """Those of the chosen documents that lie in a block and have tokens."""
+    first, last = np.searchsorted(view.scope.corpus.doc_offsets, [view.start, view.stop])
+    return chosen[slice(*np.searchsorted(chosen, [first, last]))].tolist()
+
+
 class Documents:
     """The strongest channels at each token of the chosen documents, measured or not."""
 
@@ -42,14 +50,29 @@ class Documents:
 
     def add(self, view: View) -> None:
         """Takes in the chosen documents of a block."""
-        corpus, block = view.scope.corpus, view.block
-        first, last = np.searchsorted(corpus.doc_offsets, [block.start, block.stop])
-        for doc in self.chosen[np.searchsorted(self.chosen, first) : np.searchsorted(self.chosen, last)]:
-            tokens = corpus.tokens_of(int(doc))
-            values = block.values[tokens.start - block.start : tokens.stop - block.start]
+        for doc in chosen_in(view, self.chosen):
+            tokens = view.scope.corpus.tokens_of(doc)
+            values = view.block.values[tokens.start - view.start : tokens.stop - view.start]
             parts = [strongest(values[i : i + STRIP], self.inverse_rms) for i in range(0, len(values), STRIP)]
             channel, value = (np.concatenate(p) for p in zip(*parts))
-            self.kept[int(doc)] = channel, value
+            self.kept[doc] = channel, value
+
+    def add_sparse(self, view: Entries) -> None:
+        """Takes in the chosen documents of a sparse block."""
+        chosen = chosen_in(view, self.chosen)
+        if not chosen:
+            return
+        tokens = [view.scope.corpus.tokens_of(doc) for doc in chosen]
+        token, channel, value = view.by_row(tokens[0].start, tokens[-1].stop)
+        best = _strongest_entries(token, channel, value, self.inverse_rms)
+        token, channel, value, place = token[best], channel[best], value[best], places(token[best])
+        for doc, span in zip(chosen, tokens):
+            rows = slice(*np.searchsorted(token, [span.start, span.stop]))
+            n = span.stop - span.start
+            shown = np.full((n, STRONGEST), -1, np.int32), np.zeros((n, STRONGEST), np.float32)
+            at = token[rows] - span.start, place[rows]
+            shown[0][at], shown[1][at] = channel[rows], value[rows]
+            self.kept[doc] = shown
 
     def merge(self, other: "Documents") -> None:
         """Takes in another accumulator's documents."""
@@ -97,3 +120,16 @@ def strongest(
         channel[row, rank], value[row, rank] = best[row], values[row, best[row]]
         score[row, best[row]] = 0
     return channel, value
+
+
+def _strongest_entries(
+    token: Int[np.ndarray, " k"],
+    channel: Int[np.ndarray, " k"],
+    value: Float32[np.ndarray, " k"],
+    inverse_rms: Float32[np.ndarray, " channel"],
+) -> Int[np.ndarray, " n"]:
+    """Entries that ``strongest`` would name, by token and rank."""
+    score = np.abs(value) * inverse_rms[channel]
+    kept = np.flatnonzero(np.isfinite(score) & (score > 0))
+    order = kept[np.lexsort((channel[kept], -score[kept], token[kept]))]
+    return order[places(token[order]) < STRONGEST]

@@ -1,7 +1,8 @@
 """The k strongest examples of either sign, equal to a full sort over all activations.
 
-Order: by value, then document, then position. Walking down that order, a token is taken if its document has given
-fewer than ``per_document`` tokens and none of these lies within ``context`` tokens; ``per_document = 0`` takes all.
+Order: by value, then document, then position; a value of exactly 0 is no example. Walking down that order, a token is
+taken if its document has given fewer than ``per_document`` tokens and none of these lies within ``context`` tokens;
+``per_document = 0`` takes all.
 
 Why one pass suffices: the two limits act within a document and blocks hold whole documents, so each document's own
 list does not depend on other documents, and the result is the best k of all those lists. And only tokens beyond the k-th
@@ -14,8 +15,9 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int, Int64
 
 from generator.errors import FeaturebookError
+from generator.summarize.entries import Entries
 from generator.summarize.lists import EMPTY, TOKEN_LIMIT, BestLists, make_keys, rank_of, token_of
-from generator.summarize.view import TILE, Scope, View, column_counts
+from generator.summarize.view import TILE, Rows, Scope, View, column_counts
 
 _MANY_TILES = 16
 """A channel that beats its threshold in more tiles of a block than this is searched document by document instead."""
@@ -89,6 +91,16 @@ class Extremes:
         self._insert(view, self._limit_documents(view, found))
         self.lists.capture(view)
 
+    def add_sparse(self, view: Entries) -> None:
+        """Takes in the measured, finite values of a sparse block."""
+        if not view.n:
+            return
+        value = view.value * np.float32(self.sign)
+        better = np.flatnonzero(value > self._threshold(int(view.token[0]))[view.channel])
+        found = Candidates(view.channel[better], view.row[better], value[better])
+        self._insert(view, self._limit_documents(view, found))
+        self.lists.capture(view)
+
     def merge(self, other: "Extremes") -> None:
         """Takes in another accumulator's lists."""
         self.lists.merge(other.lists)
@@ -129,7 +141,8 @@ class Extremes:
         value = self._comparable(view)[np.minimum(row, view.n - 1), channel[:, None]]
         if self.sign < 0:
             value = -value
-        hit, offset = np.divmod(np.flatnonzero((value > threshold[channel][:, None]) & (row < view.n)), TILE)
+        is_better = (value > threshold[channel][:, None]) & (value != 0) & (row < view.n)
+        hit, offset = np.divmod(np.flatnonzero(is_better), TILE)
         return Candidates(channel[hit], row[hit, offset], value[hit, offset])
 
     def _by_document(
@@ -142,6 +155,11 @@ class Extremes:
             return self._best_of_block(values[:, channels], channels, threshold)
         bounds = np.append(view.doc_starts, view.n)
         best = np.stack([self._best(values[a:b]) for a, b in zip(bounds, bounds[1:])])
+        if (
+            not best.all()
+        ):  # zeros are no examples; where a document's best is none of them, the others do no harm
+            values = np.where(values == 0, np.float32(-np.inf * self.sign), values)
+            best = np.stack([self._best(values[a:b]) for a, b in zip(bounds, bounds[1:])])
         wanted = best > self._bound(best, threshold)
         wanted[:, np.setdiff1d(np.arange(best.shape[1]), channels)] = False
         parts = []
@@ -187,6 +205,9 @@ class Extremes:
         parts = []
         for left in range(rounds, 0, -1):
             best = values.max(axis=0)
+            if not best.all():
+                values[values == 0] = -np.inf
+                best = values.max(axis=0)
             row = _first_equal(values, best)
             channel = np.flatnonzero(best > -np.inf)
             parts.append(Candidates(channel, row[channel], best[channel]))
@@ -203,11 +224,12 @@ class Extremes:
     ) -> Candidates:
         """At least the best k tokens of a block, without any limit per document."""
         values = values * np.float32(self.sign)
+        values[values == 0] = -np.inf
         bound = self._bound(values, threshold[channels])
         row, column = np.divmod(np.flatnonzero(values > bound), values.shape[1])
         return Candidates(channels[column], row, values[row, column])
 
-    def _limit_documents(self, view: View, found: Candidates) -> Candidates:
+    def _limit_documents(self, view: Rows, found: Candidates) -> Candidates:
         """Applies both limits to tokens of which every stronger one of the same document is present."""
         per_document, context = self.scope.settings.per_document, self.scope.settings.context
         if per_document == 0 or not len(found.row):
@@ -226,7 +248,7 @@ class Extremes:
                 break
         return found.select(np.concatenate(taken))
 
-    def _insert(self, view: View, found: Candidates) -> None:
+    def _insert(self, view: Rows, found: Candidates) -> None:
         self.lists.offer(found.channel, keys_of(found.value, view.token[found.row]))
 
 

@@ -10,17 +10,16 @@ from generator.blocks import Directions
 from generator.summaries import Profile, Ragged, Summary
 from generator.summarize.accumulator import Accumulator
 from generator.summarize.bands import Band, BandEdges, band_edges, band_examples, bands_of
-from generator.summarize.cosines import cosine_matrices, direction_neighbours, join_neighbours
+from generator.summarize.cosines import cosine_matrices, direction_neighbours
 from generator.summarize.histogram import Counts
-from generator.summarize.pairs import ExactPairs, NeighbourList, Pairs, SampledPairs, nearest_in_rows
-from generator.summarize.tokens import TOKEN_CLASSES, TokenMeans, class_profile, extreme_tokens
+from generator.summarize.neighbours import PAIR_KINDS, in_order
+from generator.summarize.pairs import Pairs
+from generator.summarize.tokens import TOKEN_CLASSES, TokenMeans, extreme_tokens
 from generator.summarize.view import Scope, float64_mean
 
 QUANTILE_LEVELS = (0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999)
 
 _COSINES = ("read_cosine", "write_cosine")
-
-_ROWS = 512
 
 
 def finish(accumulator: Accumulator, directions: list[Directions], facts: dict[str, Any]) -> Summary:
@@ -35,7 +34,7 @@ def finish(accumulator: Accumulator, directions: list[Directions], facts: dict[s
     with np.errstate(invalid="ignore", divide="ignore"):
         counts: Counts = kinds["histogram"].result()
         statistics = _statistics(accumulator, counts)
-        histogram = _histogram(counts)
+        histogram = counts.shown()
         bands = bands_of(scope)
         edges = band_edges(counts, bands, scope, {1: statistics["max"], -1: statistics["min"]})
         groups = _groups(scope, bands)
@@ -51,9 +50,9 @@ def finish(accumulator: Accumulator, directions: list[Directions], facts: dict[s
             statistics=statistics,
             quantile_levels=levels,
             quantiles=counts.quantiles(levels, statistics["min"], statistics["max"]),
-            histogram_step=histogram[0],
-            histogram_first=histogram[1],
-            histogram=histogram[2],
+            histogram_step=histogram.step,
+            histogram_first=histogram.first,
+            histogram=Ragged(histogram.offsets, {"count": histogram.count}),
             groups=groups,
             bands={name: getattr(edges, name) for name in ("low", "high", "count")},
             examples=examples,
@@ -84,14 +83,6 @@ def _statistics(accumulator: Accumulator, counts: Counts) -> dict[str, np.ndarra
         "share_active": float64_mean(kinds["activity"].n_active.astype(np.float64), n),
         "n_documents": kinds["activity"].n_documents,
     }
-
-
-def _histogram(counts: Counts) -> tuple[np.ndarray, np.ndarray, Ragged]:
-    shown = [counts.shown(c) for c in range(len(counts.counts))]
-    offsets = np.cumsum([0, *(len(h.count) for h in shown)], dtype=np.int64)
-    count = np.concatenate([np.zeros(0, np.int64), *(h.count for h in shown)])
-    step, first = np.array([h.step for h in shown]), np.array([h.first for h in shown], np.int64)
-    return step, first, Ragged(offsets, {"count": count})
 
 
 def _groups(scope: Scope, bands: list[Band]) -> list[str]:
@@ -128,10 +119,10 @@ def _sampled(
     samples = accumulator.statistics["samples"]
     strata, random = samples.strata(), samples.random()
     picked = band_examples(strata, bands, edges, accumulator.scope)
-    rows = np.concatenate([np.zeros(0, np.int64), *(p[2] for p in picked)])
-    channel = np.repeat([p[0] for p in picked], [len(p[2]) for p in picked]).astype(np.int64)
+    rows = np.concatenate([np.zeros(0, np.int64), *picked])
+    channel = strata.channel[rows]
     first = groups.index("random") - len(bands)
-    group = np.repeat([first + p[1] for p in picked], [len(p[2]) for p in picked]).astype(np.int64)
+    group = np.repeat(first + np.arange(len(bands)), [len(p) for p in picked])
     last = np.full(len(random.channel), groups.index("random"))
     return [
         (channel, group, strata.token[rows], strata.value[rows], strata.window[rows]),
@@ -169,18 +160,18 @@ def _windows(
 
 
 def _tokens(means: TokenMeans, scope: Scope) -> tuple[Ragged, Ragged, Profile]:
-    ids, sums, counts = means.result()
+    found = means.result()
     sides: dict[int, list[dict[str, np.ndarray]]] = {1: [], -1: []}
     for c in range(scope.n_channels):
-        mean = float64_mean(sums[:, c], counts[:, c])
-        mean = np.where(counts[:, c] >= scope.settings.min_count, mean, np.nan)
-        if not scope.is_signed[c]:
-            mean = np.where(mean > 0, mean, np.nan)
+        ids, sums, counts = found.of(c)
+        mean = float64_mean(sums, counts)
+        is_listed = (mean != 0) if scope.is_signed[c] else (mean > 0)
+        mean = np.where(is_listed & (counts >= scope.settings.min_count), mean, np.nan)
         for sign, lists in sides.items():
             is_wanted = sign > 0 or scope.is_signed[c]
-            best = extreme_tokens(ids, sign * mean, counts[:, c], int(scope.settings.top_tokens * is_wanted))
+            best = extreme_tokens(ids, sign * mean, counts, int(scope.settings.top_tokens * is_wanted))
             lists.append(best | {"mean": sign * best["mean"]})
-    mean, count = class_profile(ids, sums, counts, scope)
+    mean, count = found.by_class(scope)
     return _stack(sides[1]), _stack(sides[-1]), Profile(list(TOKEN_CLASSES), mean, count)
 
 
@@ -200,21 +191,14 @@ def _neighbours(
 ) -> tuple[dict[str, Ragged], list[str]]:
     limit, notes = scope.settings.neighbours, []
     lists = {side: direction_neighbours(directions, side.split("_")[0], limit) for side in _COSINES}
-    for kind in ("correlation", "coactivation"):
-        lists[kind] = join_neighbours(
-            [n for part in pairs.parts.values() for n in _nearest(part, kind, limit)]
-        )
+    nearest = [part.nearest(limit) for part in pairs.parts.values()]
+    for kind in PAIR_KINDS:
+        lists[kind] = in_order([found for of_part in nearest for found in of_part[kind]])
     for name, part in pairs.parts.items():
         if part.n_sampled is not None:
             notes.append(
-                f"Correlation and co-activation of the {len(part.members):,} channels of {name} are estimated from "
-                f"{part.n_sampled:,} tokens chosen by hash."
+                f"Correlation and co-activation of the {len(part.members):,} channels of {name} are those of "
+                f"{part.n_sampled:,} tokens chosen by hash, for pairs that are active together at one of them."
             )
     columns = {kind: {"channel": found.neighbour, "value": found.value} for kind, found in lists.items()}
     return {k: ragged(found.channel, scope.n_channels, columns[k]) for k, found in lists.items()}, notes
-
-
-def _nearest(part: ExactPairs | SampledPairs, kind: str, limit: int) -> list[NeighbourList]:
-    similarity, n = part.rows(kind), len(part.members)
-    bounds = [slice(start, min(start + _ROWS, n)) for start in range(0, n, _ROWS)]
-    return [nearest_in_rows(similarity(rows), part.members[rows], part.members, limit) for rows in bounds]

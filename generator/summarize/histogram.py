@@ -5,10 +5,13 @@ octave [2^e, 2^(e+1)) there are 64 bins of width 2^(e−6), so a bin is at most 
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float, Float64, Int, Int32, Int64
 
+from generator.summarize.entries import Entries
+from generator.summarize.keyed import KeyedSums, reduced
 from generator.summarize.view import Scope, View
 
 MANTISSA_BITS = 6
@@ -22,6 +25,9 @@ code is the sign of the value; negative bins mirror the positive: [a, b) becomes
 
 MAX_BINS = 100
 """Bins of the histogram that is shown."""
+
+_WIDTH = 2 * LAST + 1
+"""Codes of one channel: a key is channel · _WIDTH + LAST + code."""
 
 _SHIFT = 23 - MANTISSA_BITS
 _RAW = 1 << (8 + MANTISSA_BITS)
@@ -54,18 +60,25 @@ def low_edges(code: Int[np.ndarray, "*shape"]) -> Float64[np.ndarray, "*shape"]:
 
 
 class FineHistogram:
-    """Counts of every bin and channel, by sign and magnitude. Only the octaves that occur are allocated."""
+    """Counts of every bin and channel.
+
+    Dense blocks are counted in rows by sign and magnitude, of which only the octaves that occur are allocated; the entries of
+    sparse ones in a list of the (channel, bin) pairs that occur.
+    """
 
     def __init__(self, scope: Scope) -> None:
         self.sides: list[Int64[np.ndarray, "channel bin"]] = [
-            np.zeros((scope.n_channels, PER_OCTAVE), np.int64) for _ in range(2)
+            np.zeros((scope.n_channels, 1), np.int64) for _ in range(2)
         ]
         """Counts by code, of values ≥ 0 and of values < 0 (by the code of their magnitude)."""
+        self.sparse = KeyedSums(np.int64)
 
     def add(self, view: View) -> None:
         """Counts the measured, finite values of a block."""
         if not view.n:
             return
+        for side in range(2):
+            self._widen(side, PER_OCTAVE)
         self._cover(0, float(view.tile_max.max()))
         self._cover(1, -float(view.tile_min.min()))
         for channel, values in view.columns():
@@ -78,25 +91,39 @@ class FineHistogram:
                     self.sides[side][channel, 1] -= zeros
                     self.sides[0][channel, 0] += zeros
 
+    def add_sparse(self, view: Entries) -> None:
+        """Counts the measured, finite values of a sparse block."""
+        self.sparse.count(view.channel * _WIDTH + LAST + codes_of(view.value))
+        self.sides[0][:, 0] += view.n_finite - view.n_entries
+
     def merge(self, other: "FineHistogram") -> None:
         """Takes in another accumulator's tokens."""
+        self.sparse.merge(other.sparse)
         for side, counts in enumerate(other.sides):
             self._widen(side, counts.shape[1])
             self.sides[side][:, : counts.shape[1]] += counts
 
     def state(self) -> dict[str, np.ndarray]:
         """Everything needed to go on."""
-        return {"positive": self.sides[0], "negative": self.sides[1]}
+        sparse = {f"sparse/{key}": array for key, array in self.sparse.state().items()}
+        return {"positive": self.sides[0], "negative": self.sides[1]} | sparse
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
         """Takes over what ``state`` gave."""
         self.sides = [state["positive"], state["negative"]]
+        self.sparse.restore({key: state[f"sparse/{key}"] for key in ("keys", "sums")})
 
     def result(self) -> "Counts":
-        """The counts with the codes of their columns."""
-        positive, negative = self.sides
-        code = np.arange(1 - negative.shape[1], positive.shape[1])
-        return Counts(code, np.concatenate([negative[:, :0:-1], positive], axis=1))
+        """The counts of the bins that hold something."""
+        self.sparse.compact()
+        keys, counts = [self.sparse.keys], [self.sparse.sums]
+        for side, sign in zip(self.sides, (1, -1)):
+            channel, code = np.nonzero(side)
+            keys.append(channel * _WIDTH + LAST + sign * code)
+            counts.append(side[channel, code])
+        key, count = reduced(np.concatenate(keys), np.concatenate(counts))
+        channel, code = np.divmod(key, _WIDTH)
+        return Counts(np.searchsorted(channel, np.arange(len(self.sides[0]) + 1)), code - LAST, count)
 
     def _cover(self, side: int, magnitude: float) -> None:
         """Makes room for values up to this magnitude."""
@@ -121,28 +148,46 @@ def _add_raw(counts: Int64[np.ndarray, " bin"], raw: Int64[np.ndarray, " raw"]) 
 
 
 @dataclass(frozen=True)
-class ShownHistogram:
-    """The histogram of one channel as a page shows it: bin i spans (first + i)·step to (first + i + 1)·step."""
+class ShownHistograms:
+    """The histograms as pages show them: bin i of channel c spans (first[c] + i)·step[c] to (first[c] + i + 1)·step[c]."""
 
-    step: float
-    first: int
+    step: Float64[np.ndarray, " channel"]
+    first: Int64[np.ndarray, " channel"]
+    offsets: Int64[np.ndarray, " channel_bound"]
     count: Int64[np.ndarray, " bin"]
+    """Of channel c at ``offsets[c]:offsets[c + 1]``."""
 
 
 @dataclass(frozen=True)
 class Counts:
-    """The finished histogram, and what is read from it."""
+    """The finished histogram, and what is read from it: the bins that hold something, by channel, ascending."""
 
-    code: Int[np.ndarray, " bin"]
-    counts: Int64[np.ndarray, "channel bin"]
+    offsets: Int64[np.ndarray, " channel_bound"]
+    code: Int64[np.ndarray, " bin"]
+    count: Int64[np.ndarray, " bin"]
+
+    @property
+    def n_channels(self) -> int:
+        """Number of channels."""
+        return len(self.offsets) - 1
+
+    @cached_property
+    def channel(self) -> Int64[np.ndarray, " bin"]:
+        """The channel of every bin."""
+        return np.repeat(np.arange(self.n_channels), np.diff(self.offsets))
 
     def positive(self) -> Int64[np.ndarray, " channel"]:
         """Values above 0, exactly."""
-        return self.counts[:, self.code > 0].sum(axis=1)
+        return self._total(self.code > 0)
 
     def negative(self) -> Int64[np.ndarray, " channel"]:
         """Values below 0, exactly."""
-        return self.counts[:, self.code < 0].sum(axis=1)
+        return self._total(self.code < 0)
+
+    def _total(self, chosen: np.ndarray) -> Int64[np.ndarray, " channel"]:
+        total = np.zeros(self.n_channels, np.int64)
+        np.add.at(total, self.channel[chosen], self.count[chosen])
+        return total
 
     def quantiles(
         self, levels: Float64[np.ndarray, " quantile"], low: np.ndarray, high: np.ndarray
@@ -152,43 +197,47 @@ class Counts:
         The estimate lies in the same bin as that value, interpolated by rank and clamped to [low, high], so it differs
         from it by less than 1/64 of its magnitude (or 2^−30 when that is more) below 2^34.
         """
-        cumulative = self.counts.cumsum(axis=1)
-        out = np.full((len(self.counts), len(levels)), np.nan)
-        for c in np.flatnonzero(cumulative[:, -1] > 0):
-            n = cumulative[c, -1]
-            rank = np.clip(np.ceil(levels * n).astype(np.int64), 1, n)
-            at = np.searchsorted(cumulative[c], rank)
-            before = cumulative[c, at] - self.counts[c, at]
-            part = (rank - before - 0.5) / self.counts[c, at]
-            left, right = signed_edges(self.code[at])
-            out[c] = np.clip(left + part * (right - left), low[c], high[c])
+        cumulative = np.concatenate([[0], self.count.cumsum()])
+        before = cumulative[self.offsets[:-1], None]
+        n = cumulative[self.offsets[1:], None] - before
+        rank = np.clip(np.ceil(levels * n).astype(np.int64), 1, np.maximum(n, 1))
+        out = np.full((self.n_channels, len(levels)), np.nan)
+        used = np.flatnonzero(n[:, 0])
+        at = np.searchsorted(cumulative, (before + rank)[used]) - 1
+        part = ((before + rank)[used] - cumulative[at] - 0.5) / self.count[at]
+        left, right = signed_edges(self.code[at])
+        out[used] = np.clip(left + part * (right - left), low[used, None], high[used, None])
         return out
 
-    def shown(self, channel: int) -> ShownHistogram:
-        """At most ``MAX_BINS`` bins of one channel with exact counts.
+    def shown(self) -> ShownHistograms:
+        """At most ``MAX_BINS`` bins of every channel with exact counts.
 
         The step is the smallest power of two with at most ``MAX_BINS`` bins over the values that is not below
         2^(e−6), where 2^e is the octave of the largest magnitude: then every edge is an edge of the fine bins, for
         within each octave up to that one all multiples of the step are. Zero belongs to bin 0, a positive value to
         the bin whose lower edge it reaches, a negative value mirrors the positive.
         """
-        used = np.flatnonzero(self.counts[channel])
-        if not len(used):
-            return ShownHistogram(1.0, 0, np.zeros(0, np.int64))
-        code = self.code[used]
-        exponent = max(int(np.abs(code).max()) - 2, 0) // PER_OCTAVE + LOWEST_EXPONENT
-        step = 2.0 ** max(exponent - MANTISSA_BITS, LOWEST_EXPONENT)
+        used = np.flatnonzero(np.diff(self.offsets))
+        least, most = self.code[self.offsets[used]], self.code[self.offsets[used + 1] - 1]
+        octave = np.maximum(np.maximum(np.abs(least), np.abs(most)) - 2, 0) // PER_OCTAVE
+        step, first = np.ones(self.n_channels), np.zeros(self.n_channels, np.int64)
+        n_bins = np.zeros(self.n_channels, np.int64)
+        size = np.exp2(np.maximum(octave + LOWEST_EXPONENT - MANTISSA_BITS, LOWEST_EXPONENT).astype(float))
         while True:
-            bins = _coarse_bins(code, step)
-            if bins[-1] - bins[0] < MAX_BINS:
+            start, stop = _coarse_bins(least, size), _coarse_bins(most, size) + 1
+            is_long = stop - start > MAX_BINS
+            if not is_long.any():
                 break
-            step *= 2
-        count = np.zeros(bins[-1] - bins[0] + 1, np.int64)
-        np.add.at(count, bins - bins[0], self.counts[channel, used])
-        return ShownHistogram(step, int(bins[0]), count)
+            size[is_long] *= 2
+        step[used], first[used], n_bins[used] = size, start, stop - start
+        offsets = np.concatenate([[0], np.cumsum(n_bins)])
+        count = np.zeros(offsets[-1], np.int64)
+        bins = _coarse_bins(self.code, step[self.channel]) - first[self.channel]
+        np.add.at(count, offsets[self.channel] + bins, self.count)
+        return ShownHistograms(step, first, offsets, count)
 
 
-def signed_edges(code: Int[np.ndarray, " n"]) -> tuple[np.ndarray, np.ndarray]:
+def signed_edges(code: Int[np.ndarray, "*shape"]) -> tuple[np.ndarray, np.ndarray]:
     """Lower and upper edge of bins on the number line."""
     magnitude = np.abs(code)
     inner = low_edges(magnitude)
@@ -198,7 +247,7 @@ def signed_edges(code: Int[np.ndarray, " n"]) -> tuple[np.ndarray, np.ndarray]:
     return np.where(code < 0, -outer, inner), np.where(code < 0, -inner, outer)
 
 
-def _coarse_bins(code: Int[np.ndarray, " n"], step: float) -> Int64[np.ndarray, " n"]:
+def _coarse_bins(code: Int[np.ndarray, " n"], step: Float64[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:
     """Index of the bin of width ``step`` that holds each fine bin whole."""
     within = np.floor(low_edges(np.abs(code)) / step).astype(np.int64)
     return np.where(code < 0, -within - 1, within)

@@ -3,7 +3,8 @@
 import numpy as np
 from jaxtyping import Float32, Int, Int64
 
-from generator.summarize.view import Scope, View, capture_windows
+from generator.summarize.entries import Entries
+from generator.summarize.view import Scope, View
 
 EMPTY = np.iinfo(np.int64).min
 """Key of a place that is not taken."""
@@ -75,13 +76,13 @@ class BestLists:
         fresh[row, place] = keys
         self._merge_rows(touched, fresh, np.full(fresh.shape, -1, np.int64))
 
-    def capture(self, view: View) -> None:
+    def capture(self, view: View | Entries) -> None:
         """Captures the windows of entries that came from this block."""
         new = np.flatnonzero((self.slots < 0) & (self.keys != EMPTY))
         if not len(new):
             return
         channel = new // (self.keys.shape[1] * self.per_channel)
-        windows = capture_windows(view, token_of(self.keys.ravel()[new]), channel)
+        windows = view.windows(token_of(self.keys.ravel()[new]), channel)
         self.slots.ravel()[new] = self.pool_size + np.arange(len(new))
         self.pool.append(windows)
         self.pool_size += len(new)

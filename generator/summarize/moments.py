@@ -3,6 +3,7 @@
 import numpy as np
 from jaxtyping import Float32, Float64
 
+from generator.summarize.entries import Entries
 from generator.summarize.view import Scope, View
 
 _MOMENTS = ("mean", "m2", "m3", "m4")
@@ -28,16 +29,25 @@ class Moments:
             return
         low, high = view.tile_min.min(axis=0), view.tile_max.max(axis=0)
         self._combine(view.n_finite, *_central_sums(view, low, high))
-        self.n_nonfinite += view.n - view.n_finite
-        np.minimum(self.low, low, out=self.low)
-        np.maximum(self.high, high, out=self.high)
+        self._widen(view.n - view.n_finite, low, high)
+
+    def add_sparse(self, view: Entries) -> None:
+        """Takes in the measured, finite values of a sparse block."""
+        if not view.n:
+            return
+        low, high = _sparse_extremes(view)
+        self._combine(view.n_finite, *_sparse_central_sums(view, low, high))
+        self._widen(view.n - view.n_finite, low, high)
 
     def merge(self, other: "Moments") -> None:
         """Takes in another accumulator's tokens."""
         self._combine(other.n, other.mean, other.m2, other.m3, other.m4)
-        self.n_nonfinite += other.n_nonfinite
-        np.minimum(self.low, other.low, out=self.low)
-        np.maximum(self.high, other.high, out=self.high)
+        self._widen(other.n_nonfinite, other.low, other.high)
+
+    def _widen(self, n_nonfinite: np.ndarray, low: np.ndarray, high: np.ndarray) -> None:
+        self.n_nonfinite += n_nonfinite
+        np.minimum(self.low, low, out=self.low)
+        np.maximum(self.high, high, out=self.high)
 
     def _combine(
         self, n: np.ndarray, mean: np.ndarray, m2: np.ndarray, m3: np.ndarray, m4: np.ndarray
@@ -105,3 +115,32 @@ def _central_sums(
         d2 = np.multiply(d, d, out=square[: len(values)])
         sums[1:, channel] = d2.sum(), d2 @ d, d2 @ d2
     return sums
+
+
+def _sparse_extremes(
+    view: Entries,
+) -> tuple[Float32[np.ndarray, " channel"], Float32[np.ndarray, " channel"]]:
+    """Smallest and largest value of each channel, zeros included; ∞ and −∞ where it has none."""
+    has_zero = view.n_finite > view.n_entries
+    low = np.where(has_zero, np.float32(0), np.float32(np.inf))
+    high = np.where(has_zero, np.float32(0), np.float32(-np.inf))
+    if len(view.value):
+        starts = np.flatnonzero(np.diff(view.channel, prepend=-1))
+        present = view.channel[starts]
+        low[present] = np.minimum(low[present], np.minimum.reduceat(view.value, starts))
+        high[present] = np.maximum(high[present], np.maximum.reduceat(view.value, starts))
+    return low, high
+
+
+def _sparse_central_sums(
+    view: Entries, low: Float32[np.ndarray, " channel"], high: Float32[np.ndarray, " channel"]
+) -> Float64[np.ndarray, "4 channel"]:
+    """As ``_central_sums``: every zero deviates by −mean, and only their number is needed."""
+    mean = view.sums(view.wide) / np.maximum(view.n_finite, 1)
+    is_constant = low >= high
+    mean = np.where(is_constant, np.where(view.n_finite > 0, low, 0.0), mean)
+    n_zeros = (view.n_finite - view.n_entries).astype(np.float64)
+    d = view.wide - mean[view.channel]
+    d2 = d * d
+    sums = [view.sums(part) + n_zeros * (-mean) ** p for p, part in ((2, d2), (3, d2 * d), (4, d2 * d2))]
+    return np.stack([mean, *(np.where(is_constant, 0.0, s) for s in sums)])

@@ -6,7 +6,8 @@ import numpy as np
 from jaxtyping import Int
 
 from generator.blocks import Corpus
-from generator.summarize.view import Scope, View, float64_mean
+from generator.summarize.entries import Entries
+from generator.summarize.view import Rows, Scope, View, float64_mean
 
 N_POSITION_BINS = 24
 """0, 1, 2–3, 4–7, …; the last holds everything from 2^22."""
@@ -59,8 +60,7 @@ class Profiles:
         """Takes in the measured, finite values of a block."""
         if not view.n:
             return
-        position = position_bin(view.position)
-        step = N_POSITION_BINS + np.minimum(_steps(view), N_STEPS - 1)
+        position, step = _bins(view)
         used, columns = np.unique(np.concatenate([position, step]), return_inverse=True)
         position, step = columns[: view.n], columns[view.n :]
         for rows in view.strips():
@@ -73,6 +73,15 @@ class Profiles:
                 self.counts[used] += (member.T @ view.finite[rows].astype(np.float64)).astype(np.int64)
         if view.finite is None:
             self.counts[used] += np.bincount(columns, minlength=len(used))[:, None]
+
+    def add_sparse(self, view: Entries) -> None:
+        """Takes in the measured, finite values of a sparse block."""
+        n_channels = self.sums.shape[1]
+        channel, row = view.broken
+        for bins in _bins(view):
+            np.add.at(self.sums.reshape(-1), bins[view.row] * n_channels + view.channel, view.wide)
+            self.counts += np.bincount(bins, minlength=len(self.counts))[:, None]
+            np.subtract.at(self.counts, (bins[row], channel), 1)
 
     def merge(self, other: "Profiles") -> None:
         """Takes in another accumulator's tokens."""
@@ -101,7 +110,12 @@ class Profiles:
         return out
 
 
-def _steps(view: View) -> Int[np.ndarray, " token"]:
+def _bins(view: Rows) -> tuple[Int[np.ndarray, " token"], Int[np.ndarray, " token"]]:
+    """The rows of ``sums`` that the position and the step of each token belong to."""
+    return position_bin(view.position), N_POSITION_BINS + np.minimum(_steps(view), N_STEPS - 1)
+
+
+def _steps(view: Rows) -> Int[np.ndarray, " token"]:
     """The step of each row."""
     corpus: Corpus = view.scope.corpus
     out = np.empty(view.n, np.int64)

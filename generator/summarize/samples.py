@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int, Int64, UInt32
 
+from generator.summarize.entries import Entries
 from generator.summarize.histogram import LAST, PER_OCTAVE, codes_of, low_edges
 from generator.summarize.lists import EMPTY, BestLists, make_keys, rank_of, token_of
 from generator.summarize.view import STRIP, Scope, View
@@ -33,7 +34,7 @@ _FIRST_ROWS = 64
 
 
 @dataclass(frozen=True)
-class Entries:
+class Sampled:
     """Sampled tokens, sorted by channel, then by hash within each of its lists."""
 
     channel: Int64[np.ndarray, " n"]
@@ -46,7 +47,8 @@ class Entries:
 class Samples:
     """The random sample of every channel, and per stratum of magnitude the sample from which bands are filled.
 
-    The random sample is drawn from all measured, finite tokens; for an unsigned channel from those where it is active.
+    The random sample is drawn from all measured, finite tokens where the value is not 0; for an unsigned channel from those
+    where it is active.
     Its hash is the complement of the other's, so that the two do not pick the same tokens.
     """
 
@@ -64,8 +66,18 @@ class Samples:
         """Takes in the measured, finite values of a block."""
         for rows in self._stages(view.n):
             is_random, is_banded = self._filter(view, rows)
-            self._offer_random(view, rows, is_random)
-            self._offer_strata(view, rows, is_banded)
+            self._take_random(*self._candidates(view, rows, is_random))
+            self._take_strata(*self._candidates(view, rows, is_banded))
+        for lists in self.lists.values():
+            lists.capture(view)
+
+    def add_sparse(self, view: Entries) -> None:
+        """Takes in the measured, finite values of a sparse block."""
+        self.n_seen += view.n
+        hashes = view.hash[view.row] * self.scope.multiplier[view.channel]
+        token = view.token[view.row]
+        self._take_random(view.channel, view.value, hashes, token)
+        self._take_strata(view.channel, view.value, hashes, token)
         for lists in self.lists.values():
             lists.capture(view)
 
@@ -86,15 +98,15 @@ class Samples:
         for name, lists in self.lists.items():
             lists.restore({k: state[f"{name}/{k}"] for k in ("list", "key", "window")})
 
-    def random(self) -> Entries:
+    def random(self) -> Sampled:
         """The random sample, lowest hash first."""
         return self._entries(["random"])
 
-    def strata(self) -> Entries:
+    def strata(self) -> Sampled:
         """Everything kept for the bands."""
         return self._entries(["inner", "outer"])
 
-    def _entries(self, names: list[str]) -> Entries:
+    def _entries(self, names: list[str]) -> Sampled:
         parts = []
         for name in names:
             lists, keys, windows = self.lists[name].entries()
@@ -103,7 +115,7 @@ class Samples:
         order = np.argsort(channel, kind="stable")
         window = window[order]
         value = window[:, self.scope.settings.context] + np.float32(0)
-        return Entries(channel[order], hashes[order], token[order], value, window)
+        return Sampled(channel[order], hashes[order], token[order], value, window)
 
     def _stages(self, n: int) -> Iterator[slice]:
         start = 0
@@ -116,11 +128,11 @@ class Samples:
     def _candidates(
         self, view: View, rows: slice, wanted: Bool[np.ndarray, "token channel"]
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Row, channel, value and hash of the tokens marked."""
+        """Channel, value, hash and global index of the tokens marked."""
         row, channel = np.divmod(np.flatnonzero(wanted), wanted.shape[1])
         row += rows.start
         value = view.values[row, channel]
-        return row, channel, value, view.hash[row] * self.scope.multiplier[channel]
+        return channel, value, view.hash[row] * self.scope.multiplier[channel], view.token[row]
 
     def _filter(self, view: View, rows: slice) -> tuple[np.ndarray, np.ndarray]:
         """Which tokens may enter a random sample, and which a stratum; few others are among them."""
@@ -137,20 +149,27 @@ class Samples:
             is_banded[out] |= np.abs(view.values[strip]) >= quiet_size
         return is_random, is_banded
 
-    def _offer_random(self, view: View, rows: slice, wanted: Bool[np.ndarray, "token channel"]) -> None:
+    def _take_random(
+        self, channel: np.ndarray, value: np.ndarray, hashes: np.ndarray, token: np.ndarray
+    ) -> None:
+        """Offers tokens to the random samples."""
         lists = self.lists["random"]
-        row, channel, value, hashes = self._candidates(view, rows, wanted)
-        kept = np.isfinite(value)
-        kept &= self.scope.is_signed[channel] | (np.abs(value) > self.scope.threshold[channel])
-        row, channel, hashes = row[kept], channel[kept], hashes[kept]
-        lists.offer(channel, _keys(~hashes, view.token[row]))
+        is_drawn = np.where(
+            self.scope.is_signed[channel], value != 0, np.abs(value) > self.scope.threshold[channel]
+        )
+        kept = np.flatnonzero(is_drawn & np.isfinite(value))
+        keys, channel = _keys(~hashes[kept], token[kept]), channel[kept]
+        kept = keys > lists.worst[channel]
+        lists.offer(channel[kept], keys[kept])
 
-    def _offer_strata(self, view: View, rows: slice, wanted: Bool[np.ndarray, "token channel"]) -> None:
+    def _take_strata(
+        self, channel: np.ndarray, value: np.ndarray, hashes: np.ndarray, token: np.ndarray
+    ) -> None:
+        """Offers tokens to the strata of their magnitude."""
         inner, outer = self.lists["inner"], self.lists["outer"]
-        row, channel, value, hashes = self._candidates(view, rows, wanted)
         kept = np.isfinite(value) & (value != 0) & (self.scope.is_signed[channel] | (value > 0))
         stratum = strata_of(value, self.base[channel])
-        keys = _keys(hashes, view.token[row])
+        keys = _keys(hashes, token)
         is_inner = stratum % N_SIDE == 0
         list_of = np.where(is_inner, 2 * channel + stratum // N_SIDE, N_STRATA * channel + stratum)
         for lists, side in ((inner, is_inner), (outer, ~is_inner)):

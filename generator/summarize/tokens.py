@@ -1,11 +1,14 @@
 """Mean activation of every vocabulary entry, and the class of a token by its spelling."""
 
 import unicodedata
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from generator.summarize.view import Scope, View, float64_mean
+from generator.summarize.entries import Entries
+from generator.summarize.keyed import KeyedSums
+from generator.summarize.view import Rows, Scope, View, float64_mean
 
 TOKEN_CLASSES = (
     "special",
@@ -26,79 +29,110 @@ _FREQUENT = 4
 
 
 class TokenMeans:
-    """Sum of the activations at each vocabulary entry, in float64; rows only for entries that occur."""
+    """Sum of the activations at each vocabulary entry, in float64; only for entries that occur.
+
+    Dense blocks are added to rows, one per vocabulary entry; of sparse ones a sum is kept per (channel, vocabulary entry) that
+    has an active token, for most pairs have none.
+    """
 
     def __init__(self, scope: Scope) -> None:
         self.scope = scope
         self.row_of = np.full(len(scope.corpus.token_bytes), -1, np.int64)
         self.ids = np.zeros(0, np.int64)
-        self.sums = np.zeros((0, scope.n_channels))
         self.counts = np.zeros(0, np.int64)
-        self.missing: np.ndarray | None = (
-            None  # (row, channel): non-finite values; None while there were none
-        )
+        self.sums = np.zeros((0, scope.n_channels))
+        self.missing = np.zeros(
+            (0, scope.n_channels), np.int32
+        )  # non-finite values; no rows while there were none
+        self.sparse_sums, self.sparse_missing = KeyedSums(np.float64), KeyedSums(np.int64)
 
     def add(self, view: View) -> None:
         """Takes in the measured, finite values of a block."""
         if not view.n:
             return
-        ids = view.scope.corpus.token_ids[view.token].astype(np.int64)
+        ids = self._ids(view)
         order = np.argsort(ids, kind="stable")
         starts = np.flatnonzero(np.diff(ids[order], prepend=-1))
-        rows = self._rows(ids[order[starts]])
         counts = np.diff(np.append(starts, len(order)))
-        self.counts[rows] += counts
+        rows = self._count(ids[order[starts]], counts)
+        self.sums = _grown(self.sums, len(self.ids))
         self._add_sums(rows, view.zeroed[order], starts, counts)
         if view.finite is not None:
-            np.add.at(self._missing(), self.row_of[ids], ~view.finite)
+            self.missing = _grown(self.missing, len(self.ids))
+            np.add.at(self.missing, self.row_of[ids], ~view.finite)
+
+    def add_sparse(self, view: Entries) -> None:
+        """Takes in the measured, finite values of a sparse block."""
+        ids = self._ids(view)
+        self._count(*np.unique(ids, return_counts=True))
+        self.sparse_sums.add(view.channel * len(self.row_of) + ids[view.row], view.wide)
+        channel, row = view.broken
+        self.sparse_missing.count(channel * len(self.row_of) + ids[row])
 
     def merge(self, other: "TokenMeans") -> None:
         """Takes in another accumulator's tokens."""
-        rows = self._rows(other.ids)
         n = len(other.ids)
-        self.sums[rows] += other.sums[:n]
-        self.counts[rows] += other.counts[:n]
-        if other.missing is not None:
-            self._missing()[rows] += other._missing()[:n]
+        rows = self._count(other.ids, other.counts[:n])
+        for name in ("sums", "missing"):
+            theirs = getattr(other, name)[:n]
+            if len(theirs):
+                mine = _grown(getattr(self, name), len(self.ids))
+                mine[rows[: len(theirs)]] += theirs
+                setattr(self, name, mine)
+        self.sparse_sums.merge(other.sparse_sums)
+        self.sparse_missing.merge(other.sparse_missing)
 
     def state(self) -> dict[str, np.ndarray]:
         """Everything needed to go on."""
         n = len(self.ids)
-        state = {"ids": self.ids, "sums": self.sums[:n], "counts": self.counts[:n]}
-        return state if self.missing is None else state | {"missing": self._missing()[:n]}
+        state = {"ids": self.ids} | {name: getattr(self, name)[:n] for name in ("sums", "counts", "missing")}
+        for name in ("sparse_sums", "sparse_missing"):
+            state |= {f"{name}/{key}": array for key, array in getattr(self, name).state().items()}
+        return state
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
         """Takes over what ``state`` gave."""
-        self.ids, self.sums, self.counts = state["ids"], state["sums"], state["counts"]
-        self.missing = state.get("missing")
+        for name in ("ids", "sums", "counts", "missing"):
+            setattr(self, name, state[name])
+        for name in ("sparse_sums", "sparse_missing"):
+            getattr(self, name).restore({key: state[f"{name}/{key}"] for key in ("keys", "sums")})
         self.row_of[self.ids] = np.arange(len(self.ids))
 
-    def result(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Vocabulary ids ascending, and per id (row) and channel: sum, count of finite values."""
+    def result(self) -> "TokenSums":
+        """The sums with vocabulary ids ascending."""
+        n = len(self.ids)
         order = np.argsort(self.ids)
-        counts = np.broadcast_to(self.counts[order][:, None], (len(order), self.scope.n_channels))
-        if self.missing is not None:
-            counts = counts - self._missing()[order]
-        return self.ids[order], self.sums[order], counts
+        sums, missing = self.sums[:n], self.missing[:n]
+        return TokenSums(
+            ids=self.ids[order],
+            counts=self.counts[order],
+            sums=_grown(sums, n)[:n][order] if len(sums) else sums,
+            missing=_grown(missing, n)[:n][order] if len(missing) else missing,
+            sparse_sums=self._keyed(self.sparse_sums, order),
+            sparse_missing=self._keyed(self.sparse_missing, order),
+        )
 
-    def _rows(self, ids: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
-        """The rows of vocabulary entries, new ones appended (arrays grow by half)."""
+    def _ids(self, view: Rows) -> Int[np.ndarray, " token"]:
+        return self.scope.corpus.token_ids[view.token].astype(np.int64)
+
+    def _keyed(self, sums: KeyedSums, order: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Offsets by channel, and for every pair the place of its vocabulary id, and the sum."""
+        sums.compact()
+        channel, ids = np.divmod(sums.keys, len(self.row_of))
+        place_of_row = np.empty(len(order), np.int64)
+        place_of_row[order] = np.arange(len(order))
+        offsets = np.searchsorted(channel, np.arange(self.scope.n_channels + 1))
+        return offsets, place_of_row[self.row_of[ids]], sums.sums
+
+    def _count(self, ids: Int[np.ndarray, " n"], counts: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
+        """Counts occurrences of distinct vocabulary entries and returns their rows, new ones appended."""
         new = ids[self.row_of[ids] < 0]
         self.row_of[new] = len(self.ids) + np.arange(len(new))
         self.ids = np.concatenate([self.ids, new])
-        if len(self.ids) > len(self.sums):
-            extra = len(self.ids) + len(self.ids) // 2 - len(self.sums)
-            self.sums = np.concatenate([self.sums, np.zeros((extra, self.sums.shape[1]))])
-            self.counts = np.concatenate([self.counts, np.zeros(extra, np.int64)])
-        return self.row_of[ids]
-
-    def _missing(self) -> np.ndarray:
-        """The missing counts, as many rows as ``sums`` has."""
-        missing = np.zeros(self.sums.shape, np.int32)
-        if self.missing is not None:
-            missing[: len(self.missing)] = self.missing
-        self.missing = missing
-        return missing
+        self.counts = _grown(self.counts, len(self.ids))
+        rows = self.row_of[ids]
+        self.counts[rows] += counts
+        return rows
 
     def _add_sums(self, rows: np.ndarray, values: np.ndarray, starts: np.ndarray, counts: np.ndarray) -> None:
         """Adds runs of ``values`` to rows: frequent entries run by run, the others occurrence by occurrence.
@@ -113,6 +147,75 @@ class TokenMeans:
             self.sums[rows[chosen]] += values[starts[chosen] + nth]
 
 
+def _grown(array: np.ndarray, n: int) -> np.ndarray:
+    """The same array with at least n rows, the new ones 0; it grows by half."""
+    if len(array) >= n:
+        return array
+    extra = n + n // 2 - len(array)
+    return np.concatenate([array, np.zeros((extra, *array.shape[1:]), array.dtype)])
+
+
+@dataclass(frozen=True)
+class TokenSums:
+    """Sums of activations by vocabulary entry and channel. ``sums`` and ``missing`` have no rows where nothing was added."""
+
+    ids: Int[np.ndarray, " n"]
+    """Vocabulary entries that occur, ascending."""
+    counts: Int[np.ndarray, " n"]
+    """Measured occurrences."""
+    sums: Float[np.ndarray, "rows channel"]
+    missing: Int[np.ndarray, "gaps channel"]
+    """Occurrences at which the channel was not finite."""
+    sparse_sums: tuple[np.ndarray, np.ndarray, np.ndarray]
+    sparse_missing: tuple[np.ndarray, np.ndarray, np.ndarray]
+
+    def of(self, channel: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Vocabulary ids, sums and counts of finite values of one channel; entries without a sum may be left out."""
+        at, sums = _row(self.sparse_sums, channel)
+        if len(self.sums):
+            total = self.sums[:, channel].copy()
+            total[at] += sums
+            at, sums = np.arange(len(self.ids)), total
+        counts = self.counts[at]
+        if len(self.missing):
+            counts = counts - self.missing[at, channel]
+        place, n_missing = _row(self.sparse_missing, channel)
+        if len(place):
+            lost = np.zeros(len(self.ids), np.int64)
+            lost[place] = n_missing
+            counts = counts - lost[at]
+        return self.ids[at], sums, counts
+
+    def by_class(self, scope: Scope) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and count per channel and token class."""
+        spelled, is_special = scope.corpus.token_bytes, scope.corpus.is_special
+        class_of = np.array(
+            [TOKEN_CLASSES.index(token_class(spelled[i], bool(is_special[i]))) for i in self.ids], np.int64
+        )
+        total = np.zeros((len(TOKEN_CLASSES), scope.n_channels))
+        count = np.zeros(total.shape, np.int64)
+        for index in range(len(TOKEN_CLASSES)):
+            chosen = class_of == index
+            count[index] = self.counts[chosen].sum()
+            if len(self.sums):
+                total[index] += self.sums[chosen].sum(axis=0)
+            if len(self.missing):
+                count[index] -= self.missing[chosen].sum(axis=0)
+        for (offsets, place, sums), out, sign in (
+            (self.sparse_sums, total, 1),
+            (self.sparse_missing, count, -1),
+        ):
+            channel = np.repeat(np.arange(scope.n_channels), np.diff(offsets))
+            np.add.at(out, (class_of[place], channel), sign * sums)
+        return float64_mean(total, count).T, count.T
+
+
+def _row(ragged: tuple[np.ndarray, np.ndarray, np.ndarray], channel: int) -> tuple[np.ndarray, np.ndarray]:
+    offsets, place, sums = ragged
+    rows = slice(offsets[channel], offsets[channel + 1])
+    return place[rows], sums[rows]
+
+
 def extreme_tokens(
     ids: Int[np.ndarray, " n"], mean: Float[np.ndarray, " n"], count: Int[np.ndarray, " n"], limit: int
 ) -> dict[str, np.ndarray]:
@@ -123,20 +226,6 @@ def extreme_tokens(
         kept = kept[mean[kept] >= cut]
     order = kept[np.lexsort((ids[kept], -mean[kept]))][:limit]
     return {"token_id": ids[order], "mean": mean[order], "count": count[order]}
-
-
-def class_profile(
-    ids: np.ndarray, sums: np.ndarray, counts: np.ndarray, scope: Scope
-) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and count per channel and token class, from the sums of the vocabulary entries."""
-    corpus = scope.corpus
-    classes = np.array([token_class(corpus.token_bytes[i], bool(corpus.is_special[i])) for i in ids], object)
-    total = np.zeros((len(TOKEN_CLASSES), scope.n_channels))
-    count = np.zeros(total.shape, np.int64)
-    for index, name in enumerate(TOKEN_CLASSES):
-        total[index] = sums[classes == name].sum(axis=0)
-        count[index] = counts[classes == name].sum(axis=0)
-    return float64_mean(total, count).T, count.T
 
 
 def token_class(token: bytes, is_special: bool) -> str:

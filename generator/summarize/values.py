@@ -3,10 +3,11 @@
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float16, Int
 
 from generator.summaries import SharedValues
-from generator.summarize.documents import chosen_documents
+from generator.summarize.documents import chosen_documents, chosen_in
+from generator.summarize.entries import Entries
 from generator.summarize.hashing import doc_hash
 from generator.summarize.view import Scope, View
 
@@ -44,18 +45,34 @@ class Values:
 
     def add(self, view: View) -> None:
         """Takes in the shared documents of a block."""
-        corpus, block = view.scope.corpus, view.block
-        first, last = np.searchsorted(corpus.doc_offsets, [block.start, block.stop])
-        for doc in self.chosen[np.searchsorted(self.chosen, first) : np.searchsorted(self.chosen, last)]:
-            tokens = corpus.tokens_of(int(doc))
-            values = block.values[tokens.start - block.start : tokens.stop - block.start]
-            ratios = np.where(np.isfinite(values), values / self.unit, np.nan).astype(np.float16)
+        for doc in chosen_in(view, self.chosen):
+            tokens = view.scope.corpus.tokens_of(doc)
+            values = view.block.values[tokens.start - view.start : tokens.stop - view.start]
+            ratios = _ratios(values, self.unit)
             if self.is_dense:
-                self.kept[int(doc)] = {"values": ratios}
+                self.kept[doc] = {"values": ratios}
             else:
                 token, channel = np.nonzero(ratios)
-                places = {"token": token.astype(np.int32), "channel": channel.astype(np.int32)}
-                self.kept[int(doc)] = {**places, "values": ratios[token, channel]}
+                self._keep(doc, token, channel, ratios[token, channel])
+
+    def add_sparse(self, view: Entries) -> None:
+        """Takes in the shared documents of a sparse block."""
+        for doc in chosen_in(view, self.chosen):
+            tokens = view.scope.corpus.tokens_of(doc)
+            token, channel, value = view.by_row(tokens.start, tokens.stop)
+            token, ratios = token - tokens.start, _ratios(value, self.unit[channel])
+            if self.is_dense:
+                dense = np.zeros((tokens.stop - tokens.start, len(self.unit)), np.float16)
+                dense[token, channel] = ratios
+                self.kept[doc] = {"values": dense}
+            else:
+                order = np.lexsort((channel, token))
+                order = order[ratios[order] != 0]  # what float16 holds
+                self._keep(doc, token[order], channel[order], ratios[order])
+
+    def _keep(self, doc: int, token: np.ndarray, channel: np.ndarray, ratios: np.ndarray) -> None:
+        places = {"token": token.astype(np.int32), "channel": channel.astype(np.int32)}
+        self.kept[doc] = places | {"values": ratios}
 
     def merge(self, other: "Values") -> None:
         """Takes in another accumulator's documents."""
@@ -96,5 +113,13 @@ class Values:
         value = np.concatenate([self.kept[d]["values"] for d in docs])
         order = np.lexsort((token, channel))
         bounds = np.searchsorted(channel[order], np.arange(len(self.unit) + 1)).astype(np.int64)
-        sparse = {"bounds": bounds, "token": token[order].astype(np.int32), "value": value[order]}
+        sparse: dict[str, np.ndarray] = {
+            "bounds": bounds,
+            "token": token[order].astype(np.int32),
+            "value": value[order],
+        }
         return SharedValues(0, np.array(docs), offsets, self.unit, sparse)
+
+
+def _ratios(values: np.ndarray, unit: np.ndarray) -> Float16[np.ndarray, "..."]:
+    return np.where(np.isfinite(values), values / unit, np.nan).astype(np.float16)

@@ -1,4 +1,4 @@
-"""What every statistic needs of a block, computed once: the measured rows, their documents, their extremes."""
+"""What every statistic needs of a dense block, computed once: the measured rows, their documents, their extremes."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -60,23 +60,19 @@ class Scope:
         return {name: np.array(m) for name, m in members.items()}
 
 
-class View:
-    """The measured rows of one block.
+class Rows:
+    """The measured tokens of a block, in the order of the corpus: what dense and sparse blocks have in common."""
 
-    ``values`` is a copy only where tokens are excluded. Rows are in the order of the corpus.
-    """
-
-    def __init__(self, block: Block, scope: Scope) -> None:
-        self.block, self.scope = block, scope
-        rows = np.flatnonzero(block.is_measured)
-        self.token: Int[np.ndarray, " token"] = rows + block.start  # global index of each row
-        is_whole = len(rows) == len(block.values)
-        self.values: Float32[np.ndarray, "token channel"] = block.values if is_whole else block.values[rows]
+    def __init__(self, start: int, is_measured: Bool[np.ndarray, " token"], scope: Scope) -> None:
+        self.scope, self.start, self.stop = scope, start, start + len(is_measured)
+        self.token: Int[np.ndarray, " token"] = (
+            np.flatnonzero(is_measured) + start
+        )  # global index of each row
 
     @property
     def n(self) -> int:
         """Number of measured tokens."""
-        return len(self.values)
+        return len(self.token)
 
     @cached_property
     def doc(self) -> Int[np.ndarray, " token"]:
@@ -97,6 +93,32 @@ class View:
     def hash(self) -> UInt32[np.ndarray, " token"]:
         """32 bits for each row."""
         return token_hash(self.scope.seed, self.doc, self.position)
+
+    def cut_windows(
+        self, windows: Float32[np.ndarray, "n window"], token: Int[np.ndarray, " n"]
+    ) -> Float32[np.ndarray, "n window"]:
+        """Puts NaN where a window around a token leaves its document or is not finite; in place."""
+        context, corpus = self.scope.settings.context, self.scope.corpus
+        windows[~np.isfinite(windows)] = np.nan
+        doc = corpus.doc[token]
+        before, after = token - corpus.doc_offsets[doc], corpus.doc_offsets[doc + 1] - 1 - token
+        is_cut = np.flatnonzero((before < context) | (after < context))
+        offset = np.arange(-context, context + 1)
+        outside = (offset < -before[is_cut, None]) | (offset > after[is_cut, None])
+        windows[is_cut] = np.where(outside, np.float32(np.nan), windows[is_cut])
+        return windows
+
+
+class View(Rows):
+    """The measured rows of one dense block. ``values`` is a copy only where tokens are excluded."""
+
+    def __init__(self, block: Block, scope: Scope) -> None:
+        super().__init__(block.start, block.is_measured, scope)
+        self.block = block
+        is_whole = self.n == len(block.values)
+        self.values: Float32[np.ndarray, "token channel"] = (
+            block.values if is_whole else block.values[self.token - block.start]
+        )
 
     @cached_property
     def tile_max(self) -> Float32[np.ndarray, "tile channel"]:
@@ -162,7 +184,7 @@ class View:
 
     def columns(self) -> Iterator[tuple[int, Float32[np.ndarray, " token"]]]:
         """Every channel's index with its measured, finite values, contiguous and in the order of the corpus."""
-        context, rows = self.scope.settings.context, self.token - self.block.start
+        context, rows = self.scope.settings.context, self.token - self.start
         is_whole = self.n == len(self.block.values)
         for channel, padded in enumerate(self.transposed):
             column = padded[context : len(padded) - context]
@@ -171,6 +193,25 @@ class View:
             if self.finite is not None:
                 column = column[np.isfinite(column)]
             yield channel, column
+
+    def windows(
+        self, token: Int[np.ndarray, " n"], channel: Int[np.ndarray, " n"]
+    ) -> Float32[np.ndarray, "n window"]:
+        """The activations within ``context`` tokens of each given token, of its channel.
+
+        Taken while the block passes, so that no second pass is needed. Tokens that are not measured are shown too.
+
+        Returns:
+            Column ``context`` is the token itself; NaN beyond the ends of the document and where not finite.
+        """
+        context, at = self.scope.settings.context, token - self.start
+        if len(at) > _MANY_WINDOWS or "transposed" in vars(self):
+            windows = np.lib.stride_tricks.sliding_window_view(self.transposed, 2 * context + 1, axis=1)
+            return self.cut_windows(windows[channel, at], token)
+        rows = at[:, None] + np.arange(-context, context + 1)
+        return self.cut_windows(
+            self.block.values[np.clip(rows, 0, len(self.block.values) - 1), channel[:, None]], token
+        )
 
     @cached_property
     def _raw_tiles(self) -> tuple[np.ndarray, np.ndarray]:
@@ -214,34 +255,6 @@ def column_counts(mask: Bool[np.ndarray, "token channel"]) -> Int[np.ndarray, " 
     for start in range(0, len(mask), 255):
         total += np.add.reduce(bytes_[start : start + 255], axis=0, dtype=np.uint8)
     return total
-
-
-def capture_windows(
-    view: View, token: Int[np.ndarray, " n"], channel: Int[np.ndarray, " n"]
-) -> Float32[np.ndarray, "n window"]:
-    """The activations within ``context`` tokens of each given token, of its channel.
-
-    Taken while the block passes, so that no second pass is needed. Tokens that are not measured are shown too.
-
-    Returns:
-        Column ``context`` is the token itself; NaN beyond the ends of the document and where not finite.
-    """
-    context, corpus = view.scope.settings.context, view.scope.corpus
-    at = token - view.block.start
-    if len(at) > _MANY_WINDOWS or "transposed" in vars(view):
-        windows = np.lib.stride_tricks.sliding_window_view(view.transposed, 2 * context + 1, axis=1)
-        window = windows[channel, at]
-    else:
-        rows = at[:, None] + np.arange(-context, context + 1)
-        window = view.block.values[np.clip(rows, 0, len(view.block.values) - 1), channel[:, None]]
-    window[~np.isfinite(window)] = np.nan
-    doc = corpus.doc[token]
-    before, after = token - corpus.doc_offsets[doc], corpus.doc_offsets[doc + 1] - 1 - token
-    is_cut = np.flatnonzero((before < context) | (after < context))
-    offset = np.arange(-context, context + 1)
-    outside = (offset < -before[is_cut, None]) | (offset > after[is_cut, None])
-    window[is_cut] = np.where(outside, np.float32(np.nan), window[is_cut])
-    return window
 
 
 def float64_mean(

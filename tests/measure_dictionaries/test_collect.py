@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from generator.blocks import Block
+from generator.blocks import Block, SparseBlock
 from generator.errors import FeaturebookError
-from generator.measure.collect import SparseBlock, collect, latent_channels, read_latents, write_latents
+from generator.measure.collect import collect, latent_channels, read_latents, write_latents
 from generator.measure.dictionaries.activations import JumpRelu, TopK
 from generator.measure.dictionaries.dictionary import Dictionary
 
@@ -37,10 +37,9 @@ def test_entries_are_those_of_the_dense_encoding() -> None:
     coder, blocks = dictionary(), stream([0, 70, 200])
     for block, found in zip(blocks, collect(coder, blocks), strict=True):
         dense = coder.encode(torch.from_numpy(block.values)).numpy()
-        np.testing.assert_allclose(found.panel(slice(0, N)).values, dense, rtol=1e-5)
+        np.testing.assert_allclose(found.dense().values, dense, rtol=1e-5)
         assert (found.start, found.stop, found.n_channels) == (block.start, block.stop, N)
         assert np.array_equal(found.is_measured, block.is_measured)
-        np.testing.assert_allclose(found.panel(slice(8, 24)).values, dense[:, 8:24], rtol=1e-5)
 
 
 def joined(blocks: list[SparseBlock]) -> tuple[np.ndarray, ...]:

@@ -113,7 +113,7 @@ def brute_force_list(
     tokens = []
     for t in range(corpus.n_tokens):
         value = float(values[t])
-        if corpus.is_measured[t] and math.isfinite(value) and (signed or value > 0):
+        if corpus.is_measured[t] and math.isfinite(value) and value != 0 and (signed or value > 0):
             tokens.append((-sign * value, int(corpus.doc[t]), int(corpus.position[t]), value))
     tokens.sort(key=lambda entry: entry[:3])
     taken: dict[int, list[int]] = {}

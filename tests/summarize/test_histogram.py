@@ -64,15 +64,17 @@ def test_shown_histogram_is_exact(make):
     one = counts_of(values, corpus)
     merged = counts_of(values, corpus, [1, 3, 4], 2)
     np.testing.assert_array_equal(one.code, merged.code)
-    np.testing.assert_array_equal(one.counts, merged.counts)
+    np.testing.assert_array_equal(one.count, merged.count)
+    shown = one.shown()
     for c in range(4):
-        shown, left = one.shown(c), kept(values[:, c], corpus)
-        assert len(shown.count) <= MAX_BINS
-        assert shown.count.sum() == len(left)
-        assert not left or math.log2(shown.step) % 1 == 0
-        bins = [plain_bin(v, shown.step) for v in left]
+        left, step = kept(values[:, c], corpus), float(shown.step[c])
+        count = shown.count[shown.offsets[c] : shown.offsets[c + 1]]
+        assert len(count) <= MAX_BINS
+        assert count.sum() == len(left)
+        assert math.log2(step) % 1 == 0
+        bins = [plain_bin(v, step) for v in left]
         want = {b: bins.count(b) for b in set(bins)}
-        got = {shown.first + i: int(n) for i, n in enumerate(shown.count) if n}
+        got = {int(shown.first[c]) + i: int(n) for i, n in enumerate(count) if n}
         assert got == want
         assert (one.positive()[c], one.negative()[c]) == (sum(v > 0 for v in left), sum(v < 0 for v in left))
 
@@ -83,7 +85,7 @@ def test_shown_step_is_the_smallest_that_is_allowed():
     corpus = toy_corpus([500])
     for scale in (1e-3, 1.0, 77.0, 1e6):
         values = (scale * rng.standard_normal((500, 1))).astype(np.float32)
-        step = counts_of(values, corpus).shown(0).step
+        step = float(counts_of(values, corpus).shown().step[0])
         largest = float(np.abs(values).max())
         n_bins = len({plain_bin(float(v), step / 2) for v in (values.min(), values.max())})
         span = plain_bin(float(values.max()), step / 2) - plain_bin(float(values.min()), step / 2) + 1

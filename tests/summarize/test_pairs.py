@@ -65,7 +65,8 @@ def test_neighbours_are_the_strongest_and_stay_in_their_collection():
         assert lists.of(c)["value"] == pytest.approx([r[m] for m in want], abs=2e-6)
 
 
-def test_large_collections_are_compared_on_sampled_tokens():
+def test_large_collections_are_compared_on_sampled_tokens(monkeypatch):
+    monkeypatch.setattr("generator.summarize.sampled.SAMPLE_ENTRIES", 0)
     corpus = toy_corpus([100] * 60)
     values = related(np.random.default_rng(2), 6000, 5).astype(np.float32)
     settings = SummarizeTable(exact_correlations=4)

@@ -20,7 +20,7 @@ def hashes_of(corpus, channels, seed=0):
 
 def counts_as(corpus, values, channel):
     measured = corpus.is_measured & np.isfinite(values)
-    return measured if channel.is_signed else measured & (np.abs(values) > channel.threshold)
+    return measured & (values != 0 if channel.is_signed else np.abs(values) > channel.threshold)
 
 
 @pytest.mark.parametrize("make", VALUES)
