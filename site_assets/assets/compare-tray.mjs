@@ -74,6 +74,7 @@ export function trayButton(id) {
  * @param {Context} context
  */
 export function offerCompare(id, context) {
+  if (document.documentElement.dataset.single !== undefined) return
   const actions = document.querySelector(".fb-head__actions")
   if (actions && !actions.querySelector(".fb-tray-button")) actions.prepend(trayButton(id))
   showTray(context)

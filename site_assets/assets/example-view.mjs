@@ -7,7 +7,7 @@ import { linearScale, quantileScale } from "./heatmap/scale.mjs"
 import { sourceText, groupTokens, stripOfExample } from "./heatmap/tokens.mjs"
 import { exampleList, repaint } from "./examples.mjs"
 import { inDocument } from "./in-document.mjs"
-import { documentHash, formatState, parseState } from "./hash.mjs"
+import { documentHash, formatState, hashOf, parseState } from "./hash.mjs"
 
 /** @typedef {import("./shards.mjs").ChannelShard} ChannelShard */
 /** @typedef {import("./shards.mjs").Example} Example */
@@ -202,8 +202,8 @@ export class ExampleView {
   #set(change) {
     const before = this.view
     this.view = { ...before, ...change }
-    const hash = formatState(this.view, initial)
-    if (hash !== location.hash.slice(1)) history.replaceState(history.state, "", hash ? `#${hash}` : location.pathname + location.search)
+    const hash = hashOf(formatState(this.view, initial))
+    if (hash !== location.hash) history.replaceState(history.state, "", hash || location.pathname + location.search)
     const isOnlyColour = { ...before, colour: "" }
     if (before.range !== this.view.range) this.brush?.show(parseBrush(this.view.range))
     if (this.view.text !== "document" && JSON.stringify(isOnlyColour) === JSON.stringify({ ...this.view, colour: "" })) this.#recolour()
@@ -215,6 +215,7 @@ export class ExampleView {
   /** The links to the neighbours keep the way of looking. */
   #carry() {
     const hash = formatState({ ...initial, ...Object.fromEntries(carried.map((name) => [name, this.view[name]])) }, initial)
+    if (document.documentElement.dataset.single !== undefined) return
     for (const link of /** @type {NodeListOf<HTMLAnchorElement>} */ (document.querySelectorAll('.fb-head a[rel="prev"], .fb-head a[rel="next"]')))
       link.href = link.href.split("#")[0] + (hash && `#${hash}`)
   }

@@ -25,6 +25,17 @@ export function formatState(state, initial) {
 }
 
 /**
+ * The hash of a state: in a single file (assets/single.mjs) the id stands before it.
+ * @param {string} state  as `formatState` gives it
+ * @returns {string} with "#", or ""
+ */
+export function hashOf(state) {
+  const id = document.documentElement.dataset.single === undefined ? null : new URLSearchParams(location.hash.slice(1)).get("id")
+  const parts = [id && `id=${id}`, state].filter(Boolean)
+  return parts.length ? `#${parts.join("&")}` : ""
+}
+
+/**
  * Where a document page opens: at a token, with a channel's colours.
  * @param {number} position
  * @param {string} id

@@ -17,7 +17,7 @@ import { h, table } from "./elements.mjs"
  * @property {string[]} [on]  values of KeyboardEvent.key; the parts of `keys` when absent
  * @property {(key: string) => unknown} [run]  false: not now
  */
-/** @typedef {{group: string, keys: Key[]}} Offer */
+/** @typedef {{group: string, keys: Key[], when: () => boolean}} Offer */
 
 const setting = "featurebook.shortcuts"
 /** Keys that Material listens to on the window, beside those that we give another meaning. */
@@ -31,10 +31,11 @@ const offers = []
  * Adds keys to the registry and to the list.
  * @param {string} group  heading in the list
  * @param {Key[]} keys
+ * @param {() => boolean} [when]  whether the page has a use for them just now
  * @returns {() => void} takes them back
  */
-export function offerKeys(group, keys) {
-  const offer = { group, keys }
+export function offerKeys(group, keys, when = () => true) {
+  const offer = { group, keys, when }
   offers.push(offer)
   return () => void (offers.includes(offer) && offers.splice(offers.indexOf(offer), 1))
 }
@@ -76,7 +77,7 @@ export function onKey(event) {
   if (key === "Escape") return leaveField(target)
   if (isTyping(target) || document.querySelector("dialog[open]")) return
   if (key.length === 1 && !areShortcutsOn()) return themes.has(key) ? event.stopPropagation() : undefined
-  const found = offers.toReversed().flatMap(({ keys }) => keys).filter((one) => one.run && (one.on ?? one.keys.split(" ")).includes(key))
+  const found = offers.toReversed().filter(({ when }) => when()).flatMap(({ keys }) => keys).filter((one) => one.run && (one.on ?? one.keys.split(" ")).includes(key))
   for (const { run } of found) {
     if (run?.(key) === false) continue
     event.preventDefault()
@@ -111,9 +112,10 @@ export function openHelp() {
   const box = h("input", { type: "checkbox", checked: areShortcutsOn() })
   box.addEventListener("change", () => keepSetting(box.checked))
   const close = h("button", { class: "fb-button", value: "close" }, "Close")
-  const groups = [...new Set(offers.map(({ group }) => group))]
+  const held = offers.filter(({ when }) => when())
+  const groups = [...new Set(held.map(({ group }) => group))]
   const lists = groups.map((group) => {
-    const rows = offers.filter((offer) => offer.group === group).flatMap(({ keys }) => keys.map(({ keys, does }) => [caps(keys), does]))
+    const rows = held.filter((offer) => offer.group === group).flatMap(({ keys }) => keys.map(({ keys, does }) => [caps(keys), does]))
     return h("section", {}, h("h3", {}, group), table(group, ["Key", "What it does"], rows))
   })
   const dialog = h("dialog", { class: "fb-dialog fb-keys", "aria-label": "Keys" },
@@ -138,11 +140,10 @@ export function startKeys() {
     { keys: "?", does: "this list", run: openHelp },
     { keys: "Esc", does: "close what is open, leave a field" },
   ])
-  if (document.querySelector('a[rel~="next"], a[rel~="prev"]'))
-    offerKeys("Pages", [
-      { keys: "n", does: "next page", on: ["n", "."], run: () => follow("next") },
-      { keys: "p", does: "previous page", on: ["p", ","], run: () => follow("prev") },
-    ])
+  offerKeys("Pages", [
+    { keys: "n", does: "next page", on: ["n", "."], run: () => follow("next") },
+    { keys: "p", does: "previous page", on: ["p", ","], run: () => follow("prev") },
+  ], () => document.querySelector('a[rel~="next"], a[rel~="prev"]') !== null)
   document.addEventListener("keydown", onKey)
   const button = h("button", { type: "button", class: "fb-button fb-footer__keys" }, "Keys ", h("kbd", {}, "?"))
   button.addEventListener("click", openHelp)
