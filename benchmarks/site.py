@@ -24,9 +24,9 @@ SAMPLED = 300
 CONFIG = """INHERIT: {root}/mkdocs.yml
 docs_dir: {folder}/docs
 site_dir: {folder}/site
-hooks: [{root}/site_assets/hooks/atlas.py]
+hooks: [{root}/site_assets/hooks/atlas.py, {root}/site_assets/hooks/held.py]
 theme: {{custom_dir: {root}/site_assets}}
-extra: {{shards: {folder}/shards}}
+extra: {{shards: {folder}/shards, pages: {folder}/html}}
 nav: [{{Home: index.md}}, {{Explorer: atlas/explorer.md}}, {{Layers: atlas/layers.md}}, {{Guide: [{{Guide: guide.md}}]}}]
 """
 PLAIN = """site_name: Plain
