@@ -5,7 +5,7 @@ Both hand the same tensors to the same receiver; a test compares them.
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ Receive = Callable[[int, Tensor], None]
 """Gets a hook point's index and its tensor."""
 
 
+@runtime_checkable
 class Backend(Protocol):
     """Runs forward passes of one model and hands over what its hook points hold."""
 

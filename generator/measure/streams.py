@@ -6,8 +6,8 @@ The model's own activations never go to disk: they are made block by block, in t
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any, Protocol
+from functools import cached_property, partial
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -120,6 +120,7 @@ def check_same_tokens(name: str, other: Sequence[bytes], corpus: Corpus) -> None
             )
 
 
+@runtime_checkable
 class Source(Protocol):
     """What a dictionary reads."""
 
@@ -395,7 +396,9 @@ class ModelRows:
         """Values per row."""
         return self.source.width
 
-    def __post_init__(self) -> None:
+    @cached_property
+    def groups(self) -> list[list[int]]:
+        """The documents of every group."""
         lengths = np.diff(self.corpus.doc_offsets)
         groups: list[list[int]] = []
         for side in (False, True):
@@ -406,12 +409,7 @@ class ModelRows:
                     size = 0
                 groups[-1].append(doc)
                 size += int(lengths[doc])
-        object.__setattr__(self, "_groups", groups)
-
-    @property
-    def groups(self) -> list[list[int]]:
-        """The documents of every group."""
-        return self._groups  # type: ignore[attr-defined]
+        return groups
 
     @property
     def n_groups(self) -> int:
