@@ -14,7 +14,6 @@ import numpy as np
 
 from generator.publish.book import SCHEMA, Book
 from generator.publish.numbers import significant
-from generator.publish.tokens import join_bytes
 from generator.summaries import Ragged
 
 THUMBNAIL_BINS = 32
@@ -164,7 +163,9 @@ def snippet(book: Book, index: int) -> dict[str, Any] | None:
     tokens = book.corpus.tokens_of(doc)
     peak = tokens.start + position
     start, stop = max(tokens.start, peak - SNIPPET_TOKENS), min(tokens.stop, peak + SNIPPET_TOKENS + 1)
-    pieces = join_bytes([book.corpus.token_bytes[i] for i in book.corpus.token_ids[start:stop].tolist()])
+    ids = book.corpus.token_ids[start:stop]
+    is_whole = bool(book.texts.is_whole[ids].all())
+    pieces = [book.texts.alone[i] for i in ids.tolist()] if is_whole else book.texts.run(tuple(ids.tolist()))
     at = peak - start
     before, after = "".join(pieces[:at]), "".join(pieces[at + 1 :])
     return {

@@ -15,6 +15,7 @@ import { parseTyped } from "./search-typed.mjs"
  * @property {{name: string, kind: string, n_channels: number}[]} collections
  * @property {number[]} layers
  */
+/** @typedef {{bytes: string, count: number, n: number}} Brief  a token: how often it was measured, how many channels list it */
 /** @typedef {{words: string[], channels: string[], passages: string[], tokens: string[][]}} Leaf */
 /**
  * @typedef {object} Token
@@ -40,7 +41,7 @@ import { parseTyped } from "./search-typed.mjs"
  * @property {Float32Array} scores  of each row; 0: not found
  * @property {number} nRows
  * @property {number[]} passages  numbers, in the order of the documents
- * @property {Token[]} tokens  exact ones first
+ * @property {Brief[]} tokens  exact ones first
  * @property {{id: string, title: string, note: string}[]} places  layers and collections
  * @property {string[]} terms  the words that were looked for
  * @property {string[]} phrases  what stood in quotes
@@ -97,13 +98,12 @@ export class SearchIndex {
     ])
     const scores = all([...found.map(({ scores }) => scores), ...exact.map((token) => rowsOf(token, head.n_channels))], head.n_channels)
     const passages = common([...found, ...inText].map(({ passages }) => passages))
-    const keys = phrases.length ? [] : [...new Set(found.flatMap(({ tokens }) => tokens))].slice(0, TOKENS)
     const near = phrases.length === 1 && !plain.trim() ? await this.tokensFrom(phrases[0].bytes, TOKENS) : []
-    const listed = (await Promise.all(keys.map((key) => this.token(key)))).filter((token) => token !== null)
+    const listed = phrases.length ? [] : [...new Set(found.flatMap(({ tokens }) => tokens))].slice(0, TOKENS).map(briefOf)
     return {
       scores, passages, terms: [...terms, ...inPhrases].map(({ word }) => word), phrases: phrases.map(({ text }) => text),
       nRows: scores.reduce((n, score) => n + (score > 0 ? 1 : 0), 0),
-      tokens: near.length ? near : listed, places: placesOf(head, plain),
+      tokens: near.length ? near.map(({ bytes, count, high, low }) => ({ bytes, count, n: new Set([...high.row, ...low.row]).size })) : listed, places: placesOf(head, plain),
     }
   }
 
@@ -229,6 +229,12 @@ export function lastAtMost(sorted, key) {
     else high = middle
   }
   return low - 1
+}
+
+/** @param {string} entry "2057:17:3" @returns {Brief} */
+function briefOf(entry) {
+  const [bytes, count, n] = entry.split(":")
+  return { bytes, count: Number(count), n: Number(n) }
 }
 
 /** @param {number} first @param {number} stop */

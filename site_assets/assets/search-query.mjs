@@ -52,12 +52,30 @@ async function channelsOf(index, rows) {
 async function passagesOf(index, { passages, phrases }, limit) {
   const held = (await index.head()).n_passages
   if (!phrases.length) return { list: await index.passages(passages.slice(0, limit)), title: `Passages (${count(passages.length)})` }
-  const looked = passages.slice(0, LOOKED_INTO)
-  const pairs = await Promise.all(looked.map((n) => index.passages(n + 1 < held ? [n, n + 1] : [n])))
-  const exact = pairs.filter(([one, next]) => {
-    const own = one.texts.join(""), both = own + (next?.doc === one.doc ? next.texts.join("") : "")
-    return phrases.every((phrase) => { const at = both.indexOf(phrase); return at >= 0 && at < own.length })
-  })
-  const isCut = passages.length > looked.length ? ` of the first ${count(looked.length)} looked into` : ""
-  return { list: exact.slice(0, limit).map(([one]) => one), title: `Passages (${count(exact.length)}${isCut})` }
+  /** @type {import("./search-index.mjs").Passage[]} */
+  const list = []
+  let looked = 0
+  while (looked < Math.min(passages.length, LOOKED_INTO) && list.length < limit) {
+    const turn = passages.slice(looked, looked + limit)
+    looked += turn.length
+    list.push(...(await Promise.all(turn.map((n) => holding(index, n, n + 1 < held, phrases)))).filter((one) => one !== null))
+  }
+  return { list: list.slice(0, limit), title: looked >= passages.length ? `Passages (${count(list.length)})` : "Passages" }
+}
+
+/**
+ * A passage in which every phrase begins, or null.
+ * @param {import("./search-index.mjs").SearchIndex} index
+ * @param {number} number
+ * @param {boolean} hasNext
+ * @param {string[]} phrases
+ */
+async function holding(index, number, hasNext, phrases) {
+  const [one] = await index.passages([number])
+  const own = one.texts.join("")
+  if (phrases.every((phrase) => own.includes(phrase))) return one
+  if (!hasNext) return null
+  const [next] = await index.passages([number + 1])
+  const both = own + (next.doc === one.doc ? next.texts.join("") : "")
+  return phrases.every((phrase) => { const at = both.indexOf(phrase); return at >= 0 && at < own.length }) ? one : null
 }

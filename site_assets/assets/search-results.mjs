@@ -4,7 +4,7 @@ import { documentHash } from "./hash.mjs"
 import { pieces, visible } from "./heatmap/tokens.mjs"
 import { count, number, plural } from "./numbers.mjs"
 import { barsOfLevels } from "./search-rows.mjs"
-import { percentOf, quotedOf } from "./search-typed.mjs"
+import { escaped, percentOf, quotedOf, textOf } from "./search-typed.mjs"
 import { fold } from "./search-words.mjs"
 import { readableId } from "./shards.mjs"
 import { thumbnail } from "./thumbnail.mjs"
@@ -14,7 +14,7 @@ import { tokenList } from "./token-list.mjs"
 /** @typedef {import("./search-index.mjs").Head} Head */
 /** @typedef {import("./search-index.mjs").Found} Found */
 /** @typedef {import("./search-index.mjs").Passage} Passage */
-/** @typedef {import("./search-index.mjs").Token} Token */
+/** @typedef {import("./search-index.mjs").Brief} Brief */
 /** @typedef {import("./search-rows.mjs").Row} Row */
 /** @typedef {{title: string, hits: HTMLAnchorElement[], more: {text: string, href: string} | null}} Group */
 
@@ -51,14 +51,13 @@ export function snippetLine({ before, peak, after, value }) {
 
 /**
  * A token: how often it occurs, how many channels list it.
- * @param {Token} token
+ * @param {Brief} token
  * @param {Context} context
  */
-export function tokenHit(token, context) {
-  const n = new Set([...token.high.row, ...token.low.row]).size
-  return h("a", { class: "fb-hit fb-hit--token", href: tokenLink(token.bytes, context) },
-    h("bdi", { class: "fb-token-mark", translate: "no", "aria-label": quotedOf(token.bytes) }, visible(token.text)),
-    h("span", { class: "fb-hit__kind" }, `${count(token.count)} times · high or low for ${plural(n, "channel")}`))
+export function tokenHit({ bytes, count: times, n }, context) {
+  return h("a", { class: "fb-hit fb-hit--token", href: tokenLink(bytes, context), title: quotedOf(bytes) },
+    h("bdi", { class: "fb-token-mark", translate: "no" }, visible(textOf(bytes) ?? escaped(bytes))),
+    h("span", { class: "fb-hit__kind" }, `${count(times)} times · high or low for ${plural(n, "channel")}`))
 }
 
 /** @param {string} bytes @param {Context} context */

@@ -61,17 +61,30 @@ export function bytesOf(query) {
 }
 
 /**
+ * The text of some bytes, or null where they are no UTF-8.
+ * @param {string} bytes in hexadecimal
+ */
+export function textOf(bytes) {
+  try {
+    const raw = Uint8Array.from(bytes.match(/../g) ?? [], (hex) => parseInt(hex, 16))
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(raw)
+  } catch {
+    return null
+  }
+}
+
+/** @param {string} bytes in hexadecimal */
+export function escaped(bytes) {
+  return (bytes.match(/../g) ?? []).map((hex) => `\\x${hex}`).join("")
+}
+
+/**
  * A token as the search box takes it: `" Wait"`.
  * @param {string} bytes in hexadecimal
  */
 export function quotedOf(bytes) {
-  const raw = Uint8Array.from(bytes.match(/../g) ?? [], (hex) => parseInt(hex, 16))
-  let inside
-  try {
-    inside = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(raw).replace(/[\\"]/g, "\\$&")
-  } catch {
-    inside = (bytes.match(/../g) ?? []).map((hex) => `\\x${hex}`).join("")
-  }
+  const text = textOf(bytes)
+  const inside = text === null ? escaped(bytes) : text.replace(/[\\"]/g, "\\$&")
   // eslint-disable-next-line no-control-regex
   return `"${inside.replace(/\n/g, "\\n").replace(/\t/g, "\\t").replace(/\r/g, "\\r").replace(/[\x00-\x1f\x7f]/g, (c) => `\\x${hexOf(c)}`)}"`
 }

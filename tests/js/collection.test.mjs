@@ -13,7 +13,7 @@ const { opened, readableId } = await import("../../site_assets/assets/shards.mjs
 const { panel: loadings } = await import("../../site_assets/assets/panels/loadings.mjs")
 const { panel: latents } = await import("../../site_assets/assets/panels/latents.mjs")
 const { inTurn } = await import("../../site_assets/assets/reading.mjs")
-const { everything, formatView, parseView, Selection } = await import("../../site_assets/assets/selection.mjs")
+const { columnsOf, everything, formatView, parseView, Selection } = await import("../../site_assets/assets/selection.mjs")
 
 const read = (/** @type {string} */ path) => readFileSync(new URL(path, import.meta.url), "utf8")
 const shardOf = (/** @type {string} */ id) => opened(JSON.parse(read(`../golden/site/shards/${id}.json`)))
@@ -147,11 +147,11 @@ test("a direction lists latents of both signs of both sides", () => {
 })
 
 test("the explorer leaves out dead latents until it is asked for them", () => {
-  const { columns } = shardOf("explorer")
+  const columns = columnsOf(shardOf("explorer"))
   const selection = new Selection(columns)
   const nDead = columns.is_dead.reduce((a, b) => a + b)
   assert.ok(nDead > 0)
-  assert.equal(selection.rows(everything()).length, columns.id.length - nDead)
+  assert.equal(selection.rows(everything()).length, columns.length - nDead)
   const view = parseView("dead=1&collection=sae")
   assert.equal(view.dead, true)
   assert.equal(selection.rows(view).length, columns.collection.filter((name) => name === "sae").length)

@@ -2,53 +2,56 @@ import assert from "node:assert/strict"
 import test from "node:test"
 import { bandsOf, strengthsOf, strongestPairs } from "../../site_assets/assets/grid.mjs"
 import { firingAt, groupsOf, maximumOf, minimapOf, paragraphsOf, shownText, Source, strongestHere, valuesOf } from "../../site_assets/assets/reading.mjs"
-import { everything, formatView, nextSort, parseQuery, parseRange, parseView, Selection, toCsv } from "../../site_assets/assets/selection.mjs"
+import { everything, expand, formatView, nextSort, numbersNeeded, parseRange, parseView, Selection, toCsv } from "../../site_assets/assets/selection.mjs"
 import { rowsInSight } from "../../site_assets/assets/table.mjs"
 import { barsOf } from "../../site_assets/assets/thumbnail.mjs"
 
+const numbers = { density: [0.02, 0.5, NaN, 0.1], std: [1, 2, 3, 4], skewness: [0.5, -0.5, 0.5, NaN], max: [3, 4, 2, NaN], peak: [3, 9, 2, NaN] }
 const columns = {
-  id: ["lora/L0/q_proj", "lora/L0/gate_proj", "lora/L1/q_proj", "lora/embed"],
-  layer: [0, 0, 1, null],
-  module: ["q_proj", "gate_proj", "q_proj", "embed"],
-  rank_index: [0, 0, 0, 0],
-  is_dead: [0, 0, 0, 0],
-  collection: ["lora", "lora", "lora", "lora"],
-  kind: ["lora", "lora", "lora", "lora"],
-  density: [0.02, 0.5, null, 0.1],
-  mean: [0, 0, 0, 0], std: [1, 2, 3, 4], skewness: [0.5, -0.5, 0.5, null], kurtosis: [0, 0, 0, 0],
-  min: [-1, -9, -2, null], max: [3, 4, 2, null], max_write: [1, null, 2, 3],
-  top_tokens: [[" Wait", " wait"], ["="], [",", "\"x\""], []],
-  bottom_tokens: [["the"], ["+1"], ["\n"], []],
-  histogram: [[1, 2], [1, 2], [1, 2], []], histogram_low: [-1, -9, -2, null], histogram_high: [3, 4, 2, null],
+  length: 4, layer: [0, 0, 1, null], module: ["q_proj", "gate_proj", "q_proj", "embed"],
+  collection: ["lora", "lora", "lora", "lora"], kind: ["lora", "lora", "lora", "lora"],
+  is_dead: [0, 0, 0, 0], is_labelled: [0, 1, 0, 0], is_starred: [1, 0, 0, 0], is_whole: [1, 1, 0, 1],
+  numbers: new Map(Object.entries(numbers).map(([name, values]) => [name, Float64Array.from(values)])),
 }
 const selection = new Selection(columns)
 /** @param {Partial<import("../../site_assets/assets/selection.mjs").View>} changes */
-const shown = (changes) => Array.from(selection.rows({ ...everything(), ...changes }))
+const shown = (changes, ...more) => Array.from(selection.rows({ ...everything(), ...changes }, ...more))
 
 test("a view survives the address, and nothing unknown gets in", () => {
   const view = {
-    q: "a & b \" Wait\"", collection: ["x,y"], module: ["gate_proj", "q=1"], dead: true, layer: [3, 5], density: [null, 0.01],
-    peak: [2.5, null], sort: [{ column: "max", descending: true }, { column: "id", descending: false }],
+    q: "a & b \" Wait\"", collection: ["x,y"], module: ["gate_proj", "q=1"], dead: true, labelled: true, starred: true, whole: true,
+    ranges: { layer: [3, 5], density: [null, 0.01], peak: [2.5, null], score: [0.5, 1] },
+    sort: [{ column: "max", descending: true }, { column: "id", descending: false }],
+    columns: ["label", "max"], show: "grid", colour: "std", map: "density,peak",
   }
   assert.deepEqual(parseView(`#${formatView(view)}`), view)
   assert.equal(formatView(everything()), "")
-  assert.deepEqual(parseView("#sort=-constructor,max&layer=a..b&q="), { ...everything(), sort: [{ column: "max", descending: false }] })
+  assert.deepEqual(parseView("#sort=-constructor,max&layer=a..b&q=&show=x&colour=id&columns=toString"), { ...everything(), sort: [{ column: "max", descending: false }] })
   assert.deepEqual(parseRange("3"), [3, 3])
 })
 
-test("words match anywhere without case, phrases exactly", () => {
-  assert.deepEqual(parseQuery("Wait \" Wait\""), [{ text: "wait", isExact: false }, { text: " Wait", isExact: true }])
-  assert.deepEqual(shown({ q: "WAIT" }), [0])
-  assert.deepEqual(shown({ q: "\" wai\"" }), [0])
-  assert.deepEqual(shown({ q: "\"wAIT\"" }), [])
-  assert.deepEqual(shown({ q: "q_proj the" }), [0])
+test("a view asks for the numbers that it filters and sorts by", () => {
+  assert.deepEqual(numbersNeeded({ ...everything(), ranges: { layer: [1, 2], score: [0, 1] }, sort: [{ column: "max", descending: true }, { column: "module", descending: false }] }), ["max", "score"])
+})
+
+test("runs of equal values are one value per row", () => {
+  assert.deepEqual(expand({ values: ["a", null], runs: [0, 2, 1, 1, 0, 1] }), ["a", "a", null, "a"])
 })
 
 test("filters: both ends belong to a range, what has no value is outside of it", () => {
-  assert.deepEqual(shown({ layer: [0, 0] }), [0, 1])
-  assert.deepEqual(shown({ density: [0.02, 0.1] }), [0, 3])
-  assert.deepEqual(shown({ peak: [3, null] }), [0, 1])
-  assert.deepEqual(shown({ module: ["q_proj"], layer: [1, null] }), [2])
+  assert.deepEqual(shown({ ranges: { layer: [0, 0] } }), [0, 1])
+  assert.deepEqual(shown({ ranges: { density: [0.02, 0.1] } }), [0, 3])
+  assert.deepEqual(shown({ ranges: { peak: [3, null] } }), [0, 1])
+  assert.deepEqual(shown({ module: ["q_proj"], ranges: { layer: [1, null] } }), [2])
+  assert.deepEqual(shown({ ranges: { score: [0, 1] } }), [], "nobody measured one")
+})
+
+test("filters: what was found, labels, stars, whole lists of examples", () => {
+  assert.deepEqual(shown({}, Float32Array.of(0, 2, 0.5, 0)), [1, 2])
+  assert.deepEqual(shown({ labelled: true }), [1])
+  assert.deepEqual(shown({ starred: true }), [0])
+  assert.deepEqual(shown({ starred: true }, null, [0, 0, 0, 1]), [3])
+  assert.deepEqual(shown({ whole: true }), [0, 1, 3])
 })
 
 test("dead latents are listed when asked for", () => {
@@ -77,9 +80,11 @@ test("a heading turns: numbers first descending, text first ascending, then the 
 })
 
 test("CSV quotes what must be quoted and disarms formulas", () => {
-  const lines = toCsv({ ...columns, id: ["=1+1", "a,b", "c", "d"] }, [0, 1]).split("\r\n")
+  const row = { label: null, author: null, collection: "lora", kind: "lora", layer: 0, module: "q_proj", is_dead: 0, density: 0.02, top_tokens: [" Wait", " wait"] }
+  const lines = toCsv([{ ...row, id: "=1+1" }, { ...row, id: "a,b" }]).split("\r\n")
   assert.equal(lines.length, 4)
-  assert.match(lines[1], /^'=1\+1,lora,lora,0,q_proj,0,0,0\.02,/)
+  assert.match(lines[0], /^id,label,author,collection,/)
+  assert.match(lines[1], /^'=1\+1,,,lora,lora,0,q_proj,0,0\.02,/)
   assert.match(lines[2], /^"a,b",/)
   assert.match(lines[1], /"\[""\ Wait"","" wait""\]"/)
 })

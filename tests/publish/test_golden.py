@@ -24,12 +24,22 @@ IDS = [
     "layers",
     "documents",
 ]
+FETCHED = [
+    "search",
+    "search/words/0",
+    "search/passages/0",
+    "search/tokens",
+    "search/tokens/0",
+    "search/tokens/1",
+]
+FETCHED += ["explorer/columns/id", "explorer/columns/max", *(f"explorer/rows/{part}" for part in range(3))]
+"""What the explorer and the search fetch piece by piece."""
 
 
 def test_the_toy_site_is_as_it_was_reviewed(publication: Publication) -> None:
     shards = {f"shards/{path}": content for path, content in publication.shards.items()}
     docs = {f"docs/{path}": content for path, content in publication.docs.items()}
-    names = [f"shards/{i}.json" for i in [*IDS, "collection/sae", "collection/sae/points"]] + [
+    names = [f"shards/{i}.json" for i in [*IDS, *FETCHED, "collection/sae", "collection/sae/points"]] + [
         "docs/atlas/sae.md"
     ]
     names += (

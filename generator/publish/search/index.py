@@ -29,10 +29,12 @@ class _Word:
 
     rows: dict[int, int] = field(default_factory=dict)  # row of the table -> weight
     passages: list[int] = field(default_factory=list)
-    tokens: dict[str, int] = field(default_factory=dict)  # bytes in hexadecimal -> count in the corpus
+    tokens: list[tuple[int, str, int]] = field(
+        default_factory=list
+    )  # (−count in the corpus, bytes, channels)
 
     def entry(self) -> tuple[str, str, list[str]]:
-        common = sorted(self.tokens, key=lambda key: (-self.tokens[key], key))[:TOKENS_PER_WORD]
+        common = [f"{key}:{-count}:{n}" for count, key, n in sorted(self.tokens)[:TOKENS_PER_WORD]]
         return encode_weighted(self.rows), encode_rows(self.passages), common
 
 
@@ -106,7 +108,8 @@ class SearchIndex:
         counts = self.tokens.counts
         for key, ids in self.tokens.tokens:
             for word in words(self.book.texts.alone[ids[0]]):
-                held.setdefault(word, _Word()).tokens[key] = int(counts[ids].sum())
+                place = (-int(counts[ids].sum()), key, self.tokens.n_channels(ids))
+                held.setdefault(word, _Word()).tokens.append(place)
         return held
 
     def _channel_words(self, index: int) -> dict[str, int]:

@@ -45,6 +45,10 @@ class TokenIndex:
         sizes = [120 + 8 * sum(len(e[n]["row"]) * 3 for n in ("high", "low", "peaks")) // 2 for e in entries]
         return [list(part) for part in cut(entries, sizes)]
 
+    def n_channels(self, ids: list[int]) -> int:
+        """How many channels list a token, high or low."""
+        return len({row for side in self._sides for i in ids for row, *_ in side.get(i, ())})
+
     def head(self) -> dict[str, Any]:
         """Which bytes each file begins with."""
         return {

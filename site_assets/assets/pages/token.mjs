@@ -6,7 +6,7 @@ import { count, number, plural } from "../numbers.mjs"
 import { SearchIndex } from "../search-index.mjs"
 import { barsOfLevels } from "../search-rows.mjs"
 import { tokenLink } from "../search-results.mjs"
-import { bytesOf, quotedOf } from "../search-typed.mjs"
+import { bytesOf, escaped, quotedOf, textOf } from "../search-typed.mjs"
 import { readableId } from "../shards.mjs"
 import { thumbnail } from "../thumbnail.mjs"
 
@@ -33,7 +33,7 @@ export async function mount(element, head, context) {
     ...(token ? known(token, index, context) : unknown(bytes, context)),
     ...(others.length ? [h("section", { class: "fb-panel", "aria-labelledby": "others" }, h("h2", { id: "others" }, "Other tokens"),
       h("ul", { class: "fb-token-links" }, ...others.slice(0, OTHERS).map((one) => h("li", {}, h("a", { href: tokenLink(one.bytes, context) },
-        h("bdi", { class: "fb-token-mark", translate: "no" }, visible(one.text))), ` ${count(one.count)}`))))] : []),
+        h("bdi", { class: "fb-token-mark", translate: "no" }, visible(textOf(one.bytes) ?? escaped(one.bytes)))), ` ${count(one.count)}`))))] : []),
   )
 }
 

@@ -1,0 +1,207 @@
+"""The search index against brute force over the same book."""
+
+import json
+import random
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from generator.blocks import Corpus
+from generator.publish.book import Book, open_book
+from generator.publish.labels import Label, Labels
+from generator.publish.search import SearchIndex, search_index
+from generator.publish.search.postings import cut, encode_rows, encode_weighted
+from generator.publish.search.words import words
+from generator.summaries import Summary
+from tests.publish.test_twins import TEXTS
+from tests.toy import toy_config
+
+ASSETS = Path(__file__).parents[2] / "site_assets" / "assets"
+SENTENCES = [
+    "def readLine(gate_proj): return HTMLParser2xml",
+    "等一下，让我再检查一遍。",
+    "ひらがな カタカナ 漢字 한국어를",
+    "كِتَابٌ جَدِيدٌ أحمد إلى ﷺ ﻻ ى ی",
+    "नमस्ते दुनिया ภาษาไทย ខ្មែរ",
+    "Café déjà naïve ﬁnd Ⅳ ½ ßtraße ΛΌΓΟΣ İstanbul",
+    "__init__ _x a__b snake_case_NAME L12 x²",
+    "a" * 60,
+    "\U00020000\U00020001b",
+    "",
+]
+
+
+def decode(text: str) -> list[int]:
+    """The rows behind a string, by the sentence of docs/shards.md."""
+    rows: list[int] = []
+    after = 0
+    for part in filter(None, text.split(",")):
+        gap, _, length = part.partition("-")
+        first = after + int(gap, 36)
+        after = first + int(length or "1", 36)
+        rows += range(first, after)
+    return rows
+
+
+@pytest.fixture(scope="module")
+def index(run: tuple[Corpus, Summary]) -> SearchIndex:
+    """The toy's index, with one label."""
+    label = Label(
+        id="sae/2", polarity="positive", text="加法 carries", author="Ada", source="human", date="2026-01-02"
+    )
+    return search_index(open_book(toy_config(), *run, Labels([label])))
+
+
+@pytest.fixture(scope="module")
+def held(index: SearchIndex) -> dict[str, tuple[dict[int, int], list[int], list[str]]]:
+    """Word -> row -> weight, passages, tokens, read from the files."""
+    found: dict[str, tuple[dict[int, int], list[int], list[str]]] = {}
+    for number in range(len(index.leaves)):
+        leaf = index.leaf(number)
+        for word, channels, passages, tokens in zip(
+            *(leaf[n] for n in ("words", "channels", "passages", "tokens"))
+        ):
+            groups = [group.split(":") for group in filter(None, channels.split(";"))]
+            weights = {row: int(weight) for weight, rows in groups for row in decode(rows)}
+            found[word] = weights, decode(passages), tokens
+    return found
+
+
+def row_of(book: Book, identifier: str) -> int:
+    """A channel's row in the table."""
+    return book.published.index(book.index_of[identifier])
+
+
+def test_rows_survive_the_encoding() -> None:
+    chosen = random.Random(3)
+    for n in (0, 1, 5, 400, 1000):
+        rows = sorted(chosen.sample(range(1000), n))
+        assert decode(encode_rows(rows)) == rows
+    assert encode_weighted({3: 2, 1: 9, 2: 9}) == "9:1-2;2:3"
+
+
+def test_entries_are_cut_in_order_and_none_is_lost() -> None:
+    entries, sizes = list(range(50)), [i % 7 * 3 + 1 for i in range(50)]
+    parts = cut(entries, sizes, limit=20)
+    assert [entry for part in parts for entry in part] == entries
+    assert all(sum(sizes[i] for i in part) <= 20 or len(part) == 1 for part in parts)
+    assert cut([], []) == []
+
+
+def test_every_word_of_a_passage_leads_to_it(index: SearchIndex, held: dict) -> None:
+    passages = index.passages
+    for number, found in enumerate(passages.words()):
+        for word in found:
+            assert number in held[word][1]
+    assert sum(len(entry[1]) for entry in held.values()) == sum(len(set(f)) for f in passages.words())
+
+
+def test_passages_tile_the_documents(index: SearchIndex) -> None:
+    book, texts = index.book, {}
+    for number in range(index.passages.n_parts):
+        for passage in index.passages.part(number)["passages"]:
+            held = texts.setdefault(passage["doc"], [])
+            assert passage["start"] == len(held)
+            held += passage["texts"]
+            strongest = passage["strongest"]
+            if strongest:
+                assert 0 <= strongest["position"] - passage["start"] < len(passage["texts"])
+    for doc, rows in book.documents.items():
+        assert len(texts[doc]) == rows.stop - rows.start
+
+
+def test_ids_labels_and_tokens_lead_to_their_channels(index: SearchIndex, held: dict) -> None:
+    book = index.book
+    for identifier in ("lora/L0/gate_proj", "sae/7"):
+        row = row_of(book, identifier)
+        for word in words(identifier):
+            assert row in held[word][0]
+    assert held["7"][0][row_of(book, "sae/7")] > held["sae"][0][row_of(book, "sae/7")]
+    assert held["加法"][0] == {row_of(book, "sae/2"): 9}
+    assert set(held["layer"][0]) == {
+        r for r, i in enumerate(book.published) if book.summary.channels[i].layer >= 0
+    }
+    for row, channel in enumerate(book.published):
+        if not book.is_dead(channel):
+            for token in book.summary.top_tokens.of(channel)["token_id"][:5].tolist():
+                for word in words(book.texts.alone[token]):
+                    assert row in held[word][0], (row, word)
+
+
+def test_words_lead_to_tokens_whatever_their_case_and_spaces(index: SearchIndex, held: dict) -> None:
+    book = index.book
+    listed = {key: (int(count), int(n)) for key, count, n in (entry.split(":") for entry in held["wait"][2])}
+    entries = {t["bytes"]: t for n in range(len(index.tokens.leaves)) for t in index.tokens.leaf(n)["tokens"]}
+    for text in (b" wait", b" Wait"):
+        entry, token = entries[text.hex()], book.corpus.token_bytes.index(text)
+        measured = int((book.corpus.token_ids[book.corpus.is_measured] == token).sum())
+        n = len({*entry["high"]["row"], *entry["low"]["row"]})
+        assert listed[text.hex()] == (measured, n) == (entry["count"], n)
+
+
+def test_files_begin_where_the_head_says(index: SearchIndex) -> None:
+    head = index.head()
+    listed = [word for number in range(len(index.leaves)) for word in index.leaf(number)["words"]]
+    assert listed == sorted(listed, key=lambda w: w.encode("utf-16-be")) and len(set(listed)) == len(listed)
+    assert head["first"] == [index.leaf(number)["words"][0] for number in range(len(index.leaves))]
+    tokens = [t["bytes"] for n in range(len(index.tokens.leaves)) for t in index.tokens.leaf(n)["tokens"]]
+    assert tokens == sorted(tokens) and len(tokens) == head["n_tokens"] == index.tokens.head()["n_tokens"]
+
+
+def test_a_token_has_the_channels_that_list_it_with_their_means(index: SearchIndex) -> None:
+    book = index.book
+    listed = {t["bytes"]: t for n in range(len(index.tokens.leaves)) for t in index.tokens.leaf(n)["tokens"]}
+    want: dict[tuple[str, str], dict[int, float]] = {}
+    for side, ragged in (("high", book.summary.top_tokens), ("low", book.summary.bottom_tokens)):
+        for row, channel in enumerate(book.published):
+            columns = ragged.of(channel)
+            for token, mean in zip(columns["token_id"].tolist(), columns["mean"].tolist()):
+                is_of_side = mean > 0 if side == "high" else mean < 0
+                if is_of_side and not book.is_dead(channel):
+                    want.setdefault((book.corpus.token_bytes[token].hex(), side), {})[row] = mean
+    for key, entry in listed.items():
+        for side in ("high", "low"):
+            rows = dict(zip(entry[side]["row"], entry[side]["mean"]))
+            assert rows == pytest.approx(want.get((key, side), {}), rel=5e-4)
+            assert entry[side]["strength"] == sorted(entry[side]["strength"], reverse=True)
+    assert {key for key, _ in want} <= set(listed)
+
+
+def test_a_peak_is_at_its_token(index: SearchIndex) -> None:
+    book, n = index.book, 0
+    for number in range(len(index.tokens.leaves)):
+        for token in index.tokens.leaf(number)["tokens"]:
+            for doc, position in zip(token["peaks"]["doc"], token["peaks"]["position"]):
+                if doc >= 0:
+                    at = book.corpus.token_ids[book.corpus.doc_offsets[doc] + position]
+                    assert book.corpus.token_bytes[at].hex() == token["bytes"]
+                    n += 1
+    assert n > 20
+
+
+def test_words_are_the_same_in_the_browser() -> None:
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("node is not installed")
+    texts = [*SENTENCES, *TEXTS]
+    program = f"""import {{ words }} from {json.dumps((ASSETS / "search-words.mjs").as_uri())}
+let input = ""
+for await (const part of process.stdin) input += part
+process.stdout.write(JSON.stringify(JSON.parse(input).map(words)))"""
+    done = subprocess.run(
+        [node, "--input-type=module", "-e", program],
+        input=json.dumps(texts),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert dict(zip(texts, json.loads(done.stdout))) == {text: list(words(text)) for text in texts}
+
+
+def test_names_of_code_are_found_whole_and_in_parts() -> None:
+    assert {"readline", "read", "line", "gate_proj", "gate", "proj"} <= set(words("readLine gate_proj"))
+    assert words("等一下") == ("等一", "一下", "下")
+    assert words("كِتَابٌ") == words("كتاب")
+    assert words("Straße") == words("STRASSE")
