@@ -9,7 +9,6 @@ import { annotations, LONGEST_NOTE, LONGEST_TEXT } from "./annotations.mjs"
  * @property {boolean} isSigned
  * @property {() => void} onNext  after saving or skipping
  * @property {() => void} [onSaved]
- * @property {string} [nextLabel]
  */
 
 /**
@@ -39,7 +38,7 @@ export function annotationForm(options) {
     h("details", { class: "fb-numbers", open: Boolean(note.value || !annotations.author) }, h("summary", {}, "Note and name"),
       h("div", { class: "fb-fields" }, h("label", {}, h("span", {}, "Note"), note), h("label", {}, h("span", {}, "Your name"), author))),
     h("div", { class: "fb-row" },
-      button("Save", "submit", () => {}), button(options.nextLabel ?? "Save and next", "button", () => (save(), options.onNext()), "Ctrl+Enter"),
+      button("Save", "submit", () => {}), button("Save and next", "button", () => (save(), options.onNext()), "Ctrl+Enter"),
       button("Skip", "button", () => {
         annotations.change(id, "both", { skipped: true })
         options.onNext()
@@ -80,7 +79,7 @@ function oneLine(text) {
  * @param {string} [title]
  */
 function button(label, type, run, title) {
-  const element = h("button", { type, class: "fb-button", title }, label)
+  const element = h("button", { type, class: title ? "fb-button fb-button--main" : "fb-button", title }, label)
   element.addEventListener("click", run)
   return element
 }

@@ -178,6 +178,7 @@ function details(example, others, strip, frame) {
     "div",
     { class: "fb-row" },
     copyButton("Copy text", () => sourceText(groupTokens(strip))),
+    href && copyButton("Copy link", () => new URL(href, document.baseURI).href),
     copyButton("Copy JSON", () => JSON.stringify({ ...example, text: strip.display, scale: frame.shard.scale })),
     frame.inDocument && documentButton(),
     href && h("a", { class: "fb-button", href }, "Open the document"),

@@ -30,7 +30,10 @@ export async function fillShare(menu) {
   box.append(
     item("Copy link to this view", (button) => copyFrom(button, "Copy link to this view", address())),
     item("Copy as Markdown", (button) => copyFrom(button, "Copy as Markdown", `[${title.replace(/[[\]\\]/g, "\\$&")}](${address()})`)),
-    item("Embed…", () => openEmbed(title, address)),
+    item("Embed…", () => {
+      menu.open = false
+      openEmbed(title, address)
+    }),
   )
   menu.addEventListener("keydown", (event) => {
     if (event.key !== "Escape") return
@@ -42,7 +45,10 @@ export async function fillShare(menu) {
   })
   try {
     const about = /** @type {About} */ (await context.fetchShard("about"))
-    box.append(item("Cite…", () => openCitation(about, { title: headTitle(about), url: address().split("#")[0] })))
+    box.append(item("Cite…", () => {
+      menu.open = false
+      openCitation(about, { title: headTitle(about), url: address().split("#")[0] })
+    }))
     box.append(...discussionLinks(about, id, address(), context.root))
   } catch (error) {
     box.append(h("p", { class: "fb-note" }, String(error instanceof Error ? error.message : error)))

@@ -107,7 +107,9 @@ async function showBlind(box, ids, context) {
  */
 export function blinded(shard) {
   const panels = shard.panels.filter((/** @type {string} */ name) => silent.includes(name))
-  return { ...shard, id: "", layer: null, module: "", rank_index: 0, previous: null, next: null, neighbours: {}, write: undefined, panels,
+  const telling = shard.panels.filter((/** @type {string} */ name) => !silent.includes(name))
+  const gone = Object.fromEntries(telling.map((/** @type {string} */ name) => [name, undefined]))
+  return { ...shard, ...gone, id: "", layer: null, module: "", rank_index: 0, previous: null, next: null, neighbours: {}, panels,
     examples: shard.examples.map((/** @type {object} */ example) => ({ ...example, has_page: false })) }
 }
 
