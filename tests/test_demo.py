@@ -160,7 +160,7 @@ def test_training_lowers_the_loss():
 
 
 def test_shipped_files_are_small_and_name_no_machine():
-    assert sum(path.stat().st_size for path in SHIPPED) < 4_000_000
+    assert sum(path.stat().st_size for path in SHIPPED) < 8_500_000
     for path in SHIPPED:
         if path.suffix in (".json", ".jsonl", ".jinja", ".md"):
             text = path.read_text(encoding="utf-8")

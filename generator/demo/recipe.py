@@ -360,18 +360,27 @@ def trainable_size(model: PeftModel) -> int:
     return sum(p.numel() for name, p in model.named_parameters() if "lora_" in name)
 
 
+def remake_families(out: Path, names: list[str], log: Log = print) -> None:
+    """Trains small models of other families and writes what was measured of them to ``families.json``."""
+    from generator.demo.families import FamilyRecipe, make_families
+
+    run_deterministically()
+    path = out / "families.json"
+    before = read_json(path)["models"] if path.exists() else {}
+    found = before | make_families(out, FamilyRecipe(), log, names)
+    path.write_bytes(to_json({"models": found, "recipe": asdict(FamilyRecipe())}))
+
+
 @click.command()
 @click.option("--out", type=click.Path(path_type=Path), default=FOLDER, help="Folder to write to.")
 @click.option("--sae-only", is_flag=True, help="Make the autoencoder alone, from the folder's models.")
-@click.option("--families", is_flag=True, help="Make the small BERT, GPT-2 and Llama alone.")
-def main(out: Path, sae_only: bool, families: bool) -> None:
+@click.option(
+    "--families", default="", metavar="NAME[,NAME]", help="Make these small models alone: bert, gpt2, llama."
+)
+def main(out: Path, sae_only: bool, families: str) -> None:
     """Makes the demo's corpus, tokenizer, base model, adapter and sparse autoencoder."""
     if families:
-        from generator.demo.families import FamilyRecipe, make_families
-
-        run_deterministically()
-        report = make_families(out, FamilyRecipe(), click.echo)
-        (out / "families.json").write_bytes(to_json({"models": report, "recipe": asdict(FamilyRecipe())}))
+        remake_families(out, families.split(","), click.echo)
         return
     if sae_only:
         run_deterministically()

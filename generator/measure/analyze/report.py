@@ -331,7 +331,7 @@ class _Report:
         return {"layer": one.layer, "actual": actual, "divergence": gap} | self._top(one.top)
 
 
-def single(values: Sequence[float | None]) -> list[Any]:
+def single(values: Sequence[Any]) -> list[Any]:
     """In single precision, which takes half as many digits in JSON; None stays None."""
     return [None if value is None else np.float32(value) for value in values]
 
