@@ -241,7 +241,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "warmup_steps": 50,
         "decay": 0.5,
         "aux_k": "half",
-        "aux_reads": "input",
+        "aux_reads": "error",
+        "aux_weight": 1 / 8,
         "dead_after": "auto",
         "decoder": "free",
         "scale": "global",
@@ -436,12 +437,12 @@ class EffectsTable(Table):
     """What is computed."""
     top_tokens: Positive = 10
     """Tokens listed on each side of a channel's logit effects."""
-    attribution: Count | list[str] = 16
+    attribution: Count | list[str] = 24
     """Channels whose strongest activation is attributed to input tokens: globs over ids, or how many: first those of
     ``publish.picked``, then the strongest of each collection and layer in turn."""
     attribution_tokens: Positive = 64
     """Tokens that are read for it, the peak the last (a quarter of them after it where the model looks ahead)."""
-    nodes: Positive = 64
+    nodes: Positive = 32
     """Points on the path of integrated gradients, to begin with."""
     max_nodes: Positive = 256
     """They are doubled up to here until the attributions add up to within 2 % of the activation's range."""

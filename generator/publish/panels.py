@@ -32,12 +32,15 @@ def bottom_tokens(record: FeatureRecord) -> list[dict[str, Any]] | None:
 def write(record: FeatureRecord) -> dict[str, Any] | None:
     """How much the direction adds to the output of its module: scaling · |activation| · ‖write vector‖.
 
-    A latent of a dictionary over channels adds to no module's output: ``loadings`` says what it writes.
+    A latent of a dictionary over channels adds to no module's output: ``loadings`` says what it writes. Of a latent that
+    was read from another tool's files, no vector is known, and nothing is shown.
     """
     channel, book = record.channel, record.book
     if record.index in book.loadings_of:
         return None
     largest = book.max_write(record.index)
+    if largest is None and book.is_latent(record.index):
+        return None
     if largest is None:
         return {"undefined": "The vector that this direction writes is zero or not known."}
     return {

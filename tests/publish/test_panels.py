@@ -19,9 +19,10 @@ DOWN = "lora/L0/down_proj"
 
 
 def test_all_panels_are_shown_in_the_order_of_the_registry(publication: Publication) -> None:
-    of_latents = ["loadings", "density"]
+    of_findings = ["logits", "attribution"]  # the toy has none; tests/publish/test_effects.py has
+    of_latents = ["loadings", "density", *of_findings]
     assert publication.shard(DOWN)["panels"] == [name for name, _ in PANELS if name not in of_latents]
-    of_directions = ["bottom_tokens", "write", "latents"]
+    of_directions = ["bottom_tokens", "write", "latents", *of_findings]
     assert publication.shard("sae/1")["panels"] == [name for name, _ in PANELS if name not in of_directions]
 
 
@@ -110,8 +111,10 @@ def test_profiles_mark_empty_bins_with_null(run: tuple[Corpus, Summary], publica
     index = [c.id for c in summary.channels].index(DOWN)
     for name, profile in summary.profiles.items():
         shown = publication.shard(DOWN)["profiles"][name]
-        assert shown["count"] == profile.count[index].tolist()
-        assert [m is None for m in shown["mean"]] == (profile.count[index] == 0).tolist()
+        n = len(shown["names"])
+        assert shown["names"] == profile.names[:n] and shown["count"] == profile.count[index, :n].tolist()
+        assert shown["count"][-1] > 0 and not profile.count[index, n:].any()
+        assert [m is None for m in shown["mean"]] == (profile.count[index, :n] == 0).tolist()
     assert any(np.any(p.count == 0) for p in summary.profiles.values()), "the toy has no empty bin"
 
 

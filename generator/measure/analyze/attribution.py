@@ -5,7 +5,7 @@ to the function. Attributions of a direction are in units of its activation.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -80,7 +80,30 @@ class DirectionScalar:
             handle.remove()
 
 
-Scalar = LogitScalar | DirectionScalar
+@dataclass(frozen=True)
+class SumScalar:
+    """A weighted sum of directions' scalars and a constant: a latent's pre-activation over LoRA directions."""
+
+    parts: Sequence[DirectionScalar]
+    weights: Float[np.ndarray, " k"]
+    bias: float
+    position: int
+    needs_head: bool = False
+
+    @contextmanager
+    def watch(self, anatomy: Anatomy) -> Iterator[Callable[[Any], Tensor]]:
+        """Reads the inputs of all modules."""
+        with ExitStack() as stack:
+            values = [stack.enter_context(part.watch(anatomy)) for part in self.parts]
+
+            def value(output: Any) -> Tensor:
+                found = [float(weight) * read(output) for weight, read in zip(self.weights, values)]
+                return torch.stack([one.to(found[0].device) for one in found]).sum(0) + self.bias
+
+            yield value
+
+
+Scalar = LogitScalar | DirectionScalar | SumScalar
 """A number inside the model that is to be explained. ``watch`` is a context that yields a function: model output -> the
 number for each row of the batch; ``needs_head`` says whether the forward pass must include the vocabulary."""
 
