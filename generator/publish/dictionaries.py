@@ -11,9 +11,6 @@ from generator.publish.numbers import significant
 from generator.publish.records import FeatureRecord
 from generator.summaries import Loadings
 
-STRONGEST = 10
-"""Inputs named beside a latent's grid, and latents of each sign named on a direction's page."""
-
 SIDES = ("read", "write")
 """Encoder weights, decoder weights."""
 
@@ -35,7 +32,7 @@ def _side(book: Book, inputs: list[str], weights: Float[np.ndarray, " input"]) -
     weights = np.nan_to_num(weights.astype(np.float64), posinf=0.0, neginf=0.0)
     scale = float(np.abs(weights).max(initial=0.0)) / STEPS
     by_size = np.argsort(-np.abs(weights), kind="stable")
-    order, kept = by_size[:STRONGEST], np.sort(by_size[: book.preset.weights])
+    order, kept = by_size[: book.preset.named], np.sort(by_size[: book.preset.weights])
     total = float(np.abs(weights).sum())
     return {
         "scale": scale,
@@ -82,8 +79,8 @@ def _latents_of(book: Book, table: Loadings, column: int) -> dict[str, Any]:
         weights = np.nan_to_num(matrix[alive, column].astype(np.float64), posinf=0.0, neginf=0.0)
         order = np.argsort(-weights, kind="stable")
         shown[side] = {
-            "positive": _strongest(book, table, matrix, alive, weights, order[:STRONGEST], 1),
-            "negative": _strongest(book, table, matrix, alive, weights, order[::-1][:STRONGEST], -1),
+            "positive": _strongest(book, table, matrix, alive, weights, order[: book.preset.named], 1),
+            "negative": _strongest(book, table, matrix, alive, weights, order[::-1][: book.preset.named], -1),
         }
     return shown
 

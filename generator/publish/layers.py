@@ -103,7 +103,7 @@ def _channel(record: FeatureRecord) -> dict[str, Any]:
         "stats": stats_of(record.book, record.index),
         "histogram": histogram_of(record.book, record.index),
         **{side: _strongest(record, side) for side in SIDES},
-        "write": write(record),
+        "write": write(record) or {"undefined": "What this latent writes is not known."},
     }
 
 

@@ -30,6 +30,8 @@ class Preset:
     """Channels of each list of neighbours."""
     weights: int | None
     """Strongest weights of either side of a latent."""
+    named: int
+    """Directions named beside a latent's weights, and latents of each sign named on a direction's page."""
 
     def most_examples(self, group: str) -> int | None:
         """How many examples of a group are shown at most."""
@@ -39,8 +41,8 @@ class Preset:
 
 
 PRESETS = {
-    "full": Preset("full", 1000, None, None, None, None, None, None, None),
-    "compact": Preset("compact", 100, 8, 8, 1, 4, 10, 5, 48),
+    "full": Preset("full", 1000, None, None, None, None, None, None, None, 10),
+    "compact": Preset("compact", 100, 8, 6, 1, 3, 8, 5, 24, 5),
 }
 """The presets by name."""
 

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from generator.blocks import Channel
 from generator.publish.addresses import page_url
 from generator.publish.book import STEPS, Book, finite_list
+from generator.publish.numbers import significant
 from generator.publish.presets import first_of_each
 from generator.publish.tokens import StringTable
 
@@ -98,7 +99,7 @@ def _windows(book: Book, index: int) -> Float[np.ndarray, " token"]:
 def stats_of(book: Book, index: int) -> dict[str, Any]:
     """The statistics of a channel; None where undefined."""
     summary = book.summary
-    quantiles = finite_list(summary.quantiles[index])
+    quantiles = [significant(value) for value in summary.quantiles[index].tolist()]
     return {
         **{name: book.statistics[name][index] for name in STATS},
         "density": book.statistics["share_active"][index],
@@ -232,13 +233,13 @@ def _group(
     group: str, count: int, low: float | None, high: float | None, *, n_tokens: int, n_side: int | None
 ) -> dict[str, Any]:
     """A group that stands for no token has no range; only bands are part of a side."""
-    ends = {"low": low, "high": high} if count else {"low": None, "high": None}
+    ends = {"low": significant(low), "high": significant(high)} if count else {"low": None, "high": None}
     of_side = None if n_side is None else _share(count, n_side)
     return {
         "group": group,
         "count": count,
-        "share": _share(count, n_tokens),
-        "share_of_side": of_side,
+        "share": significant(_share(count, n_tokens)),
+        "share_of_side": significant(of_side),
         **ends,
     }
 

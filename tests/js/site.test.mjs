@@ -4,7 +4,7 @@ import { test } from "node:test"
 import { formatState, parseState } from "../../site_assets/assets/hash.mjs"
 import { fetchJson, pageUrl, pathOf, readableId, shardUrl } from "../../site_assets/assets/shards.mjs"
 import { makeContext, mountElement } from "../../site_assets/assets/main.mjs"
-import { oneSided, sections } from "../../site_assets/assets/example-view.mjs"
+import { leftOut, oneSided, sections } from "../../site_assets/assets/example-view.mjs"
 
 test("ids become paths as in generator/publish/addresses.py", () => {
   assert.equal(pathOf("lora/L12/gate_proj"), "lora/L12/gate_proj")
@@ -82,4 +82,14 @@ test("a direction of one sign says so beside the list of the other", () => {
   assert.match(oneSided(shard, "bottom"), /^Never below zero/)
   assert.equal(oneSided(shard, "random"), null)
   assert.equal(oneSided({ ...shard, is_signed: false }, "bottom"), null)
+})
+
+test("what the compact preset leaves out of a list is counted", () => {
+  const shard = { preset: "compact", groups: [
+    { group: "top", n_examples: 6, n_found: 32 }, { group: "band:+1", n_examples: 1, n_found: 4 },
+    { group: "band:+2", n_examples: 1, n_found: 1 }, { group: "random", n_examples: 3, n_found: 3 },
+  ] }
+  assert.match(leftOut(shard, "top"), /^6 of 32 examples .* compact preset/)
+  assert.match(leftOut(shard, "bands"), /^2 of 5 /)
+  assert.equal(leftOut(shard, "random"), null)
 })

@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 
 from generator.blocks import Corpus
-from generator.publish.dictionaries import STRONGEST
+from generator.publish.presets import PRESETS
 from generator.summaries import Summary
 from tests.publish.conftest import Publication, publish_to_memory
 from tests.toy import DEAD_LATENTS, toy_config
 
 SIDES = ["read", "write"]
+STRONGEST = PRESETS["full"].named
 
 
 @pytest.mark.parametrize("side", SIDES)

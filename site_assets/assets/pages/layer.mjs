@@ -136,8 +136,8 @@ function channelBody(channel, shard, context, hasThumbnail = true) {
   const distribution = `Activations of ${readableId(channel.id)}, from ${number(stats.min)} to ${number(stats.max)}, log counts`
   return [
     hasThumbnail && h("div", { class: "fb-module__histogram" }, thumbnail(histogram, distribution), rangeLine(stats)),
-    examplesOf("Positive", channel.top, channel, shard, context),
-    channel.is_signed && examplesOf("Negative", channel.bottom, channel, shard, context),
+    examplesOf("positive", sideTitle("positive", channel), channel.top, channel, shard, context),
+    channel.is_signed && examplesOf("negative", sideTitle("negative", channel), channel.bottom, channel, shard, context),
     h("details", { class: "fb-module__stats" }, h("summary", {}, "Statistics"), statList(stats, write)),
   ]
 }
@@ -172,14 +172,25 @@ function statList(stats, write) {
 }
 
 /**
- * @param {"Positive" | "Negative"} title
+ * What stands above the examples of a side: a channel that never has this sign shows the values nearest to it.
+ * @param {"positive" | "negative"} side
+ * @param {{stats: {min: number | null, max: number | null}, is_signed: boolean}} channel
+ */
+export function sideTitle(side, { stats, is_signed }) {
+  if (!is_signed) return "Top"
+  if (side === "positive") return stats.max !== null && stats.max <= 0 ? "Highest, never above 0" : "Positive"
+  return stats.min !== null && stats.min >= 0 ? "Lowest, never below 0" : "Negative"
+}
+
+/**
+ * @param {"positive" | "negative"} side
+ * @param {string} title
  * @param {Example[]} examples
  * @param {LayerChannel} channel
  * @param {LayerShard} shard
  * @param {Context} context
  */
-function examplesOf(title, examples, channel, shard, context) {
-  const side = title.toLowerCase()
+function examplesOf(side, title, examples, channel, shard, context) {
   if (!examples.length) return h("p", { class: `fb-side-title fb-side-title--${side}` }, `${title}: none`)
   return h(
     "div",
