@@ -104,6 +104,7 @@ def _wrapped(text: str, size: int, width: int, lines: int) -> list[str]:
 
 def _cut(text: str, size: int, width: int) -> str:
     font = _font(size)
+    text = text[:width]  # no character is narrower than a pixel, and a token may have a million
     if font.getlength(text) <= width:
         return text
     while text and font.getlength(text + "…") > width:
