@@ -436,6 +436,9 @@ def toy_config(**publish_options: object) -> RunConfig:
         "description": "A toy run.",
         "repository": "https://example.org/toy",
         "site_url": "https://example.org/toy/",
+        "discussions": "https://example.org/toy/discussions",
+        "giscus": {"repo": "toy/toy", "repo_id": "R_1", "category": "General", "category_id": "DIC_1"},
+        "authors": ["Ada & Co"],
         **publish_options,
     }
     return RunConfig(

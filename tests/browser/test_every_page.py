@@ -21,6 +21,11 @@ PAGES = {
     "dead latent": "atlas/sae/5/",
     "dictionary": "atlas/sae/",
     "adapter": "atlas/lora/",
+    "annotate": "atlas/annotate/",
+    "annotate, blind": "atlas/annotate/?blind=1",
+    "annotate on a channel": "atlas/lora/L0/gate_proj/?annotate=1",
+    "discuss": "atlas/discuss/?id=lora/L0/gate_proj",
+    "embedded part": "atlas/lora/L0/gate_proj/?embed=1&panel=neighbours",
     "hand-written": "architecture/",
 }
 LIGHT, DARK = {"color_scheme": "light"}, {"color_scheme": "dark"}
