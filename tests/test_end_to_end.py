@@ -304,7 +304,7 @@ def test_every_number_of_every_latent(with_latents):
 
 def test_directions_and_latents_stand_on_one_site(with_latents):
     config, folders = with_latents
-    ids = json.loads((folders.build / "shards" / "explorer.json").read_bytes())["columns"]["id"]
+    ids = json.loads((folders.build / "shards/explorer/columns/id.json").read_bytes())["values"]
     assert sum(i.startswith("lora/") for i in ids) == 14
     assert sum(i.startswith("sae/") for i in ids) == 28
     assert [name for name, state, _ in status(config, folders) if state == "done"] == [

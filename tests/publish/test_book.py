@@ -67,7 +67,7 @@ def test_a_subset_has_no_dead_links(run: tuple[Corpus, Summary]) -> None:
                 n_plain += not entry["has_page"]
     assert n_links > 20 and n_plain > 20
     assert "layer/0.json" not in subset.shards
-    assert set(subset.shard("explorer")["columns"]["id"]) <= ids
+    assert set(subset.shard("explorer/columns/id")["values"]) <= ids
     cells = [cell for row in subset.shard("home")["grid"]["cells"] for cell in row if cell]
     assert cells and set(cells) <= ids
     members = [m["id"] for c in subset.shard("layer/1")["cosines"] for m in c["members"]]

@@ -70,8 +70,17 @@ def test_leftovers_of_an_earlier_run_go_and_nothing_else(run: tuple[Corpus, Summ
     ]
     for path in own:
         path.write_text("by hand")
+    before = {path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file()}
     facts = _publish(tmp_path, run, channels=["lora/L1/up_proj"])
-    assert facts["n_removed"] == 2 * (16 + 24 + len(["layer/0", "sae"])) + len(["points"])
+    after = {path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file()}
+    assert facts["n_removed"] == len(before - after)
+    gone = {str(path) for path in before - after}
+    assert {
+        "shards/sae/1.json",
+        "docs/atlas/sae/1.md",
+        "shards/layer/0.json",
+        "shards/explorer/rows/2.json",
+    } <= gone
     assert all(path.read_text() == "by hand" for path in own)
     left = _files(tmp_path)
     assert not [p for p in left if "gate_proj" in p or "layer/0" in p]
@@ -122,8 +131,12 @@ def test_a_list_that_leads_outside_is_refused(run: tuple[Corpus, Summary], tmp_p
 def test_progress_advances_once_per_address(run: tuple[Corpus, Summary]) -> None:
     from generator.artifacts import MemoryWriter
 
-    progress = Silent()
-    publish(toy_config(), *run, MemoryWriter(), MemoryWriter(), Path("/nonexistent"), progress)
-    assert progress.done == 17 + 24 + 2 * len(["lora", "sae"]) + 2 + 4 + len(
-        ["explorer", "layers", "documents", "home"]
-    )
+    progress, shards, docs = Silent(), MemoryWriter(), MemoryWriter()
+    publish(toy_config(), *run, shards, docs, Path("/nonexistent"), progress)
+    written = {
+        path.removesuffix(".json") for path in shards.files if path.endswith(".json") and path[0] != "."
+    }
+    pages = {path[6:].removesuffix(".md") for path in docs.files if path.endswith(".md")}
+    collections = {"lora", "sae"}  # the shard stands at collection/<name>, the page at <name>: one address
+    assert collections <= pages
+    assert progress.done == len(written | (pages - collections))

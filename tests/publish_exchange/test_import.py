@@ -15,6 +15,7 @@ from generator.blocks import Corpus
 from generator.errors import FeaturebookError
 from generator.pipeline import Folders, build
 from generator.publish.exchange import export_site, import_site
+from generator.publish.exchange.shelf import expanded
 from generator.summaries import Summary
 from tests.publish_exchange.conftest import read, text_of
 from tests.toy import HOSTILE
@@ -42,8 +43,8 @@ def back(request: pytest.FixtureRequest, shards: Path, tmp_path_factory: pytest.
 
 
 def living(shards: Path) -> list[dict[str, Any]]:
-    columns = read(shards / "explorer.json")["columns"]
-    ids = [i for i, is_dead in zip(columns["id"], columns["is_dead"]) if not is_dead]
+    is_dead = expanded(read(shards / "explorer.json")["is_dead"])
+    ids = [i for i, dead in zip(read(shards / "explorer/columns/id.json")["values"], is_dead) if not dead]
     return [read(shards / f"{identifier}.json") for identifier in ids]
 
 
@@ -211,7 +212,7 @@ def test_layers_of_one_set_get_ids_of_their_own(tmp_path: Path):
     dashboard(tmp_path / "files", dashboard_feature(0))
     dashboard(tmp_path / "files" / "other", dashboard_feature(0), layer=8)
     shards = publish_import(tmp_path / "files", tmp_path / "build", "saedashboard")
-    assert read(shards / "explorer.json")["columns"]["id"] == ["res-jb/L7/0", "res-jb/L8/0"]
+    assert read(shards / "explorer/columns/id.json")["values"] == ["res-jb/L7/0", "res-jb/L8/0"]
 
 
 def test_names_from_files_cannot_break_the_run_file(tmp_path: Path):
