@@ -109,6 +109,11 @@ class Book:
         is_latent = np.array([channel.kind != "lora" for channel in self.summary.channels], np.bool_)
         return is_latent & (self.summary.statistics["share_active"] == 0)
 
+    @cached_property
+    def unsigned(self) -> Bool[np.ndarray, " channel"]:
+        """Channels of which only one sign means something, and a last entry, False, for the index −1: none."""
+        return np.array([not c.is_signed for c in self.summary.channels] + [False], np.bool_)
+
     def is_dead(self, index: int) -> bool:
         """Whether a latent was active at no measured token."""
         return bool(self.dead[index])
@@ -174,7 +179,9 @@ def open_book(
     channels = summary.channels
     chosen = set(_chosen(config.publish.channels, [c.id for c in channels]))
     order = sorted(range(len(channels)), key=lambda i: (*_table_order(channels[i]), i))
-    return Book(config, corpus, summary, [i for i in order if i in chosen], labels or Labels(), findings or {})
+    return Book(
+        config, corpus, summary, [i for i in order if i in chosen], labels or Labels(), findings or {}
+    )
 
 
 def _table_order(channel: Channel) -> tuple[bool, int, str]:

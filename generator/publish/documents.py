@@ -92,8 +92,7 @@ def _firing(book: Book, doc: int) -> tuple[Int[np.ndarray, "token k"], Float[np.
     rows = book.documents[doc]
     channel = book.summary.documents["channel"][rows].astype(np.int64)
     value = book.summary.documents["value"][rows].astype(np.float64)
-    is_unsigned = np.array([not c.is_signed for c in book.summary.channels] + [False])
-    return np.where(is_unsigned[channel] & (value == 0), -1, channel), value
+    return np.where(book.unsigned[channel] & (value == 0), -1, channel), value
 
 
 def strongest_in_turn(book: Book, doc: int) -> list[int]:
