@@ -72,6 +72,7 @@ class SparseEncoder:
     ) -> None:
         self.W_enc, self.b_enc, self.activation = W_enc.contiguous(), b_enc, activation
         self.dtype = filter_dtype or fast_filter_dtype(W_enc.device)
+        self._piece = torch.empty(0, len(W_enc), dtype=self.dtype)
         self._relative = _relative_error(self.dtype, W_enc.shape[1] + 8, W_enc.device)
         if isinstance(activation, TopK | GroupMax):
             self._prepare_rowwise(activation)
@@ -116,7 +117,7 @@ class SparseEncoder:
         assert not isinstance(activation, TopK | GroupMax)
         columns = torch.ones(len(x), 4, device=x.device)
         columns[:, 3] = x.norm(dim=1) * 1.02  # covers the rounding of the two norms
-        guess = torch.cat([x, columns], 1).to(self.dtype) @ self._filter.T
+        guess = self._product(torch.cat([x, columns], 1).to(self.dtype))
         token, feature = _where_positive(guess)
         value = activation.at(self._evaluate(x, token, feature), feature)
         keep = value != 0
@@ -133,7 +134,7 @@ class SparseEncoder:
     def _rowwise(self, x: Float[Tensor, "token d_in"]) -> tuple[Tensor, Tensor, Tensor]:
         activation = self.activation
         assert isinstance(activation, TopK | GroupMax)
-        guess = (x.to(self.dtype) @ self._filter.T).float() + self._filter_bias
+        guess = self._product(x.to(self.dtype)).float() + self._filter_bias
         reach = x.norm(dim=1, keepdim=True) * self._greatest_norm + self._greatest_bias
         error = 2 * self._relative * (reach + guess.abs().amax(1, keepdim=True))
         score = guess.abs() if activation.is_signed else guess
@@ -147,6 +148,15 @@ class SparseEncoder:
         keep = activation.is_kept(token, feature, compared, len(self.W_enc))
         keep &= pre != 0 if activation.is_signed else pre > 0
         return token[keep], feature[keep], pre[keep]
+
+    def _product(self, x: Float[Tensor, "token d_in"]) -> Float[Tensor, "token feature"]:
+        """The filter's product. On a CPU every piece goes to the same memory: new pages would cost a quarter of the product."""
+        if x.device.type != "cpu":
+            return x @ self._filter.T
+        with torch.no_grad():
+            if len(self._piece) < len(x):
+                self._piece = torch.empty(len(x), len(self._filter), dtype=self.dtype)
+            return torch.mm(x, self._filter.T, out=self._piece[: len(x)])
 
     def _evaluate(
         self, x: Float[Tensor, "token d_in"], token: Int[Tensor, " k"], feature: Int[Tensor, " k"]
