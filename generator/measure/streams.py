@@ -416,7 +416,7 @@ class ModelRows:
         """Number of groups."""
         return len(self.groups)
 
-    def docs(self, group: int) -> Int[np.ndarray, " doc"]:
+    def documents_of(self, group: int) -> Int[np.ndarray, " doc"]:
         """The documents of a group, known without running the model."""
         return np.array(self.groups[group], np.int32)
 

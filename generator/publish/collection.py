@@ -268,6 +268,13 @@ def _loss_rows(found: dict[str, Any]) -> list[dict[str, str]]:
 
 def _reads(facts: dict[str, Any]) -> str:
     n = facts.get("n_inputs")
+    places = [place for place in facts.get("places") or [] if isinstance(place, dict)]
+    if places:
+        first = f"{places[0].get('hook_point')} of {places[0].get('model')}"
+        rest = "" if len(places) == 1 else f" to {places[-1].get('hook_point')} of {places[-1].get('model')}"
+        number = "" if len(places) == 1 else f"{len(places)} places, "
+        width = f"{count(n)} values a token at " if isinstance(n, int) else ""
+        return plain(f"over {width}{number}{first}{rest}")
     what = f"{count(n)} channels" if isinstance(n, int) else "channels"
     return f"over {what} of “{facts['reads']}”" if facts.get("reads") else f"over {what}"
 

@@ -16,6 +16,7 @@ from generator.measure.analyze.anatomy import adapter_off
 from generator.measure.hook_points import resolve
 from generator.measure.model import load_model
 from generator.measure.streams import ModelRows, Models, ModelSource, check_same_tokens
+from generator.measure.training.rows import Split, is_held_out
 from generator.progress import Silent
 from tests.measure.toys import Toy, save_base
 
@@ -284,10 +285,29 @@ def test_training_rows_are_measured_rows_split_by_document(make_toy: Callable[..
     seen: list[tuple[np.ndarray, np.ndarray]] = []
     for group in range(rows.n_groups):
         values, docs = rows.read(group)
-        assert len({bool(side) for side in held_out[rows.docs(group)]}) == 1
-        assert set(docs.tolist()) <= set(rows.docs(group).tolist())
+        assert len({bool(side) for side in held_out[rows.documents_of(group)]}) == 1
+        assert set(docs.tolist()) <= set(rows.documents_of(group).tolist())
         seen.append((values, docs))
     docs = np.concatenate([d for _, d in seen])
     order = np.argsort(docs, kind="stable")
     assert np.array_equal(docs[order], corpus.doc[corpus.is_measured])
     assert_close(np.concatenate([v for v, _ in seen])[order], wanted)
+
+
+def test_one_side_of_the_split_never_runs_the_model_on_the_other(
+    make_toy: Callable[..., Toy], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy = make_toy("qwen2")
+    corpus = toy.corpus()
+    source = ModelSource(table_of(hook_points=["layers.1"]), open_models(toy, corpus))
+    side = is_held_out(np.arange(corpus.n_docs), 0.4, 0)
+    assert 0 < side.sum() < corpus.n_docs
+    ran: list[int] = []
+    sample = source.sample
+    monkeypatch.setattr(source, "sample", lambda docs: (ran.extend(docs), sample(docs))[1])
+    for takes_held_out in (True, False):
+        ran.clear()
+        values = list(Split(ModelRows(source, corpus, side), 0.4, 0, takes_held_out))
+        assert sorted(ran) == np.flatnonzero(side == takes_held_out).tolist()
+        wanted = (side[corpus.doc] == takes_held_out) & corpus.is_measured
+        assert sum(map(len, values)) == wanted.sum()

@@ -26,6 +26,9 @@ class Rows(Protocol):
     def n_groups(self) -> int:
         """Number of groups."""
 
+    def documents_of(self, group: int) -> Int[np.ndarray, " doc"]:
+        """The documents of a group's rows, found out without reading them: a model need not run for the other side."""
+
     def read(self, group: int) -> tuple[Float[np.ndarray, "token channel"], Int[np.ndarray, " token"]]:
         """A group's rows in float32 with their documents; rows that do not count are left out."""
 
@@ -47,6 +50,10 @@ class ArrayRows:
     def n_groups(self) -> int:
         """Number of groups."""
         return -(-len(self.values) // self.group_rows)
+
+    def documents_of(self, group: int) -> Int[np.ndarray, " doc"]:
+        """The documents of a group's rows."""
+        return self.docs[group * self.group_rows : (group + 1) * self.group_rows]
 
     def read(self, group: int) -> tuple[Float[np.ndarray, "token channel"], Int[np.ndarray, " token"]]:
         """A group's rows and their documents."""
@@ -88,6 +95,11 @@ class ActivationRows:
         """Number of groups."""
         return len(self._spans)
 
+    def documents_of(self, group: int) -> Int[np.ndarray, " doc"]:
+        """The documents of a group's tokens, measured or not."""
+        chunk, rows = self._spans[group]
+        return self.corpus.doc[chunk.start + rows.start : chunk.start + rows.stop]
+
     def read(self, group: int) -> tuple[Float[np.ndarray, "token channel"], Int[np.ndarray, " token"]]:
         """A group's measured rows and their documents."""
         chunk, rows = self._spans[group]
@@ -117,6 +129,9 @@ class Split:
 
     def read(self, group: int) -> Float[np.ndarray, "token channel"]:
         """A group's rows of this side."""
+        documents = self.rows.documents_of(group)
+        if not (is_held_out(documents, self.held_out, self.seed) == self.takes_held_out).any():
+            return np.zeros((0, self.rows.width), np.float32)
         values, docs = self.rows.read(group)
         keep = is_held_out(docs, self.held_out, self.seed) == self.takes_held_out
         return values[keep & np.isfinite(values).all(1)]
