@@ -35,12 +35,11 @@ from generator.demo.recipe import (
     round_to_bfloat16,
 )
 
-MASKED_SHARE = 0.3
-"""Share of a text's tokens that a masked model has to restore. BERT took 15 %; more is learned from each step with more
-(Wettig et al. 2023, 2202.08005)."""
+MASKED_SHARE = 0.15
+"""Share of a text's tokens that a masked model has to restore (Devlin et al. 2019, 1810.04805, section 3.1)."""
 
 DECODER = Training(n_documents=6000, steps=500, learning_rate=4e-3, weight_decay=0.05, batch=16, length=128)
-ENCODER = Training(n_documents=6000, steps=1000, learning_rate=2e-3, weight_decay=0.01, batch=16, length=64)
+ENCODER = Training(n_documents=6000, steps=900, learning_rate=2e-3, weight_decay=0.01, batch=16, length=128)
 
 
 @dataclass(frozen=True)
