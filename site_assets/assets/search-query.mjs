@@ -1,6 +1,6 @@
 /** From what was typed to groups of results. */
 import { best } from "./search-index.mjs"
-import { channelHit, passageHit, placeHit, tokenHit } from "./search-results.mjs"
+import { channelHit, marksIn, passageHit, placeHit, tokenHit } from "./search-results.mjs"
 import { count } from "./numbers.mjs"
 
 /** @typedef {import("./main.mjs").Context} Context */
@@ -49,9 +49,14 @@ async function channelsOf(index, rows) {
  * @param {Found} found
  * @param {number} limit
  */
-async function passagesOf(index, { passages, phrases }, limit) {
+async function passagesOf(index, { passages, phrases, terms }, limit) {
   const held = (await index.head()).n_passages
-  if (!phrases.length) return { list: await index.passages(passages.slice(0, limit)), title: `Passages (${count(passages.length)})` }
+  if (!phrases.length) {
+    // What holds a word only in its overlap with the next passage comes after what holds it itself.
+    const list = await index.passages(passages.slice(0, 2 * limit))
+    const own = list.filter(({ texts }) => marksIn(texts, terms).length)
+    return { list: [...own, ...list.filter((one) => !own.includes(one))].slice(0, limit), title: `Passages (${count(passages.length)})` }
+  }
   /** @type {import("./search-index.mjs").Passage[]} */
   const list = []
   let looked = 0

@@ -9,8 +9,10 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
+from generator.publish.exchange.shelf import expanded
+from generator.publish.search.words import words
 from tests.browser.visiting import Site, Visit
 
 NEGATIVE = str.maketrans("−\u202f", "- ")
@@ -36,8 +38,13 @@ def id_of(address: str) -> str:
 
 
 def rows_of(site: Site) -> list[dict[str, Any]]:
-    """The explorer's columns as rows."""
-    columns = site.shard("explorer")["columns"]
+    """The explorer's head and parts as rows."""
+    head = site.shard("explorer")
+    names = ("collection", "layer", "module", "is_dead", "is_labelled")
+    columns: dict[str, list[Any]] = {name: expanded(head[name]) for name in names}
+    for part in range(-(-head["n_channels"] // head["rows_per_part"])):
+        for name, values in site.shard(f"explorer/rows/{part}")["columns"].items():
+            columns.setdefault(name, []).extend(values)
     return [dict(zip(columns, values)) for values in zip(*columns.values())]
 
 
@@ -66,6 +73,7 @@ def test_explorer_sorts_like_python(visit: Visit) -> None:
     head = page.locator(".fb-rows thead")
     head.get_by_role("button", name="Max", exact=True).click()
     expect(head.locator(".fb-col-max")).to_have_attribute("aria-sort", "descending")
+    expect(page.locator(".fb-rows .fb-waiting")).to_have_count(0)
     assert shows(page, [row["id"] for row in sorted(rows, key=lambda row: -row["max"])])
 
     head.get_by_role("button", name="Module").click()
@@ -73,11 +81,15 @@ def test_explorer_sorts_like_python(visit: Visit) -> None:
     expected = sorted(
         rows, key=lambda row: (row["module"], row["skewness"] is None, -(row["skewness"] or 0.0))
     )
+    expect(page.locator(".fb-rows thead [aria-sort]")).to_have_count(1)
+    expect(page).to_have_url(re.compile("sort=module"))
+    expect(page.locator(".fb-rows .fb-waiting")).to_have_count(0)
     assert shows(page, [row["id"] for row in expected])
     assert page.locator(".fb-rows thead [aria-sort]").count() == 1
 
     page.reload()
-    expect(page.locator(".fb-rows tbody tr").first).to_be_visible()
+    expect(page.locator(".fb-rows tbody a").first).to_be_visible()
+    expect(page.locator(".fb-rows .fb-waiting")).to_have_count(0)
     assert shows(page, [row["id"] for row in expected]), "the address holds the order"
 
 
@@ -92,20 +104,28 @@ def test_explorer_filters_like_python(visit: Visit) -> None:
     assert wanted and shows(page, wanted)
 
     page.get_by_role("button", name="Clear all").click()
-    page.get_by_label("Id or token").fill("WAIT")
+    box = page.get_by_label("Id, label or token")
+    box.fill("WAIT")
     wanted = [
         row["id"]
         for row in rows
-        if any("wait" in token.lower() for token in row["top_tokens"] + row["bottom_tokens"])
+        if any(
+            "wait" in words(token)
+            for token in [row["label"] or "", *row["top_tokens"], *row["bottom_tokens"]]
+        )
     ]
     expect(page.locator(".fb-count")).to_have_text(f"{len(wanted)} of {len(every)} channels")
     assert wanted and shows(page, wanted)
 
-    page.get_by_label("Id or token").fill('" Wait"')
+    box.fill('" Wait"')
     wanted = [
         row["id"]
         for row in rows
-        if any(" Wait" in token for token in row["top_tokens"] + row["bottom_tokens"])
+        if any(
+            token["text"] == " Wait"
+            for side in ("top", "bottom")
+            for token in visit.site.shard(row["id"])[f"{side}_tokens"]
+        )
     ]
     expect(page.locator(".fb-count")).to_have_text(f"{len(wanted)} of {len(every)} channels")
     assert shows(page, wanted)
@@ -126,12 +146,18 @@ def test_explorer_csv_holds_the_selection(visit: Visit) -> None:
 
 
 def test_explorer_draws_only_the_rows_in_sight(visit: Visit) -> None:
-    shard, n = visit.site.shard("explorer"), 32_000
-    shard["columns"] = {name: (column * n)[:n] for name, column in shard["columns"].items()}
-    shard["columns"]["id"] = [f"lora/{i}" for i in range(n)]
-    shard["columns"]["layer"] = list(range(n))
-    shard["columns"]["is_dead"] = [0] * n
-    visit.page.route("**/shards/explorer.json", lambda route: route.fulfill(json=shard))
+    head, n = visit.site.shard("explorer"), 32_000
+    part = visit.site.shard("explorer/rows/0")
+    for name in ("collection", "kind", "layer", "module", "is_dead", "is_labelled", "is_starred", "is_whole"):
+        head[name] = {"values": head[name]["values"][:1], "runs": [0, n]}
+
+    def rows(route: Route) -> None:
+        first = int(re.search(r"(\d+)\.json", route.request.url)[1]) * head["rows_per_part"]  # type: ignore[index]
+        ids = [f"lora/{first + at}" for at in range(head["rows_per_part"])]
+        route.fulfill(json={**part, "columns": {**part["columns"], "id": ids}})
+
+    visit.page.route("**/shards/explorer.json", lambda route: route.fulfill(json={**head, "n_channels": n}))
+    visit.page.route("**/shards/explorer/rows/*.json", rows)
     page = visit.open("atlas/explorer/")
     expect(page.locator(".fb-rows table")).to_have_attribute("aria-rowcount", str(n + 1))
     assert page.locator(".fb-rows tbody tr").count() < 60
@@ -370,7 +396,7 @@ def test_the_box_of_the_home_page_leads_to_the_explorer(visit: Visit) -> None:
     page = visit.open("")
     page.get_by_label("Find a direction").last.fill("gate & wait")
     page.keyboard.press("Enter")
-    expect(page.get_by_label("Id or token")).to_have_value("gate & wait")
+    expect(page.get_by_label("Id, label or token")).to_have_value("gate & wait")
 
 
 def test_the_documents_are_narrowed(visit: Visit) -> None:

@@ -1,0 +1,121 @@
+"""Finding: the search box, tokens exact to the byte, passages, and what the explorer keeps in its address."""
+
+import csv
+import io
+import json
+import re
+
+from playwright.sync_api import expect
+
+from generator.publish.exchange.shelf import expanded
+from tests.browser.visiting import Visit
+
+
+def test_the_box_finds_channels_tokens_and_passages(visit: Visit) -> None:
+    page = visit.open("")
+    page.locator("#fb-search-input").focus()
+    page.keyboard.type("wait")
+    results = page.get_by_role("listbox", name="Results")
+    for kind in ("channel", "token", "passage"):
+        expect(results.locator(f".fb-hit--{kind}").first).to_be_visible()
+    assert results.locator(".fb-hit--channel .fb-thumb").count() > 0
+    expect(results.locator(".fb-hit--passage mark").first).to_have_text(re.compile("wait", re.IGNORECASE))
+    page.keyboard.press("ArrowDown")
+    marked = results.locator("[aria-selected=true]")
+    expect(marked).to_have_count(1)
+    address = marked.get_attribute("href") or ""
+    page.keyboard.press("Escape")
+    expect(results).to_be_hidden()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    page.wait_for_url(address)
+    assert not visit.errors and not visit.violations() and not visit.strays
+
+
+def test_a_passage_opens_its_document_at_the_word(visit: Visit) -> None:
+    page = visit.open("statistics/")
+    page.locator("#fb-search-input").fill("carry")
+    passage = page.locator(".fb-search .fb-hit--passage").first
+    target = passage.get_attribute("href") or ""
+    passage.click()
+    page.wait_for_url(re.compile("/atlas/doc/"))
+    doc, position = (int(x) for x in re.search(r"doc/(\d+)/#t=(\d+)", target).groups())  # type: ignore[union-attr]
+    shard = visit.site.shard(f"doc/{doc}")
+    assert "carry" in shard["tokens"][shard["text"][position]]
+    assert not visit.errors
+
+
+def test_a_token_is_exact_to_the_byte(visit: Visit) -> None:
+    page = visit.open("atlas/search/?q=" + "%22%20Wait%22")
+    page.locator(".fb-hit--token").first.click()
+    page.wait_for_url(re.compile(r"/atlas/token/\?t=%20Wait"))
+    heading = page.get_by_role("heading", level=1)
+    expect(heading).to_have_text("␣Wait")
+    ids = visit.site.shard("explorer/columns/id")["values"]
+    wanted = {
+        i
+        for i in ids
+        for token in visit.site.shard(i)["top_tokens"]
+        if token["text"] == " Wait" and token["mean"] > 0
+    } - {i for i, dead in zip(ids, expanded(visit.site.shard("explorer")["is_dead"])) if dead}
+    links = page.locator("section[aria-labelledby=fires-high-on-it] th a").all()
+    shown = {(link.get_attribute("href") or "").split("/atlas/")[1].rstrip("/") for link in links}
+    assert shown == wanted and wanted
+    visit.open("atlas/token/?t=%0A")
+    expect(page.get_by_role("heading", level=1)).to_have_text("↵")
+    visit.open("atlas/token/?t=%FE%00")
+    expect(page.locator(".fb-lead")).to_contain_text("No channel of this site lists this token")
+    assert not visit.errors and not visit.violations()
+
+
+def test_all_results_hold_the_guide(visit: Visit) -> None:
+    page = visit.open("atlas/search/?q=skewness")
+    guide = page.locator(".fb-hit--guide")
+    expect(guide.first).to_be_visible()
+    guide.first.click()
+    page.wait_for_load_state()
+    expect(page.locator("article")).to_contain_text(re.compile("skewness", re.IGNORECASE))
+
+
+def test_the_explorer_keeps_its_view_in_the_address(visit: Visit) -> None:
+    page = visit.open("atlas/explorer/#collection=lora&layer=1..1&show=grid&colour=peak")
+    expect(page.get_by_role("button", name="Grid")).to_have_attribute("aria-pressed", "true")
+    n = sum(
+        name == "lora" and layer == 1
+        for name, layer in zip(*(expanded(visit.site.shard("explorer")[c]) for c in ("collection", "layer")))
+    )
+    expect(page.locator(".fb-count")).to_contain_text(f"{n} of ")
+    expect(page.locator(".fb-plane .fb-cells td a").first).to_be_visible()
+    page.get_by_role("button", name="Map").click()
+    expect(page.locator(".fb-plane .fb-points")).to_be_visible()
+    assert "show=map" in page.url and "collection=lora" in page.url
+    page.get_by_role("button", name="Table").click()
+    page.get_by_text("Columns", exact=True).click()
+    page.get_by_label("Kurt.").check(force=True)
+    expect(page.locator(".fb-rows thead .fb-col-kurtosis")).to_be_visible()
+    assert "columns=" in page.url
+    assert not visit.errors and not visit.violations()
+
+
+def test_a_star_set_here_filters_the_table(visit: Visit) -> None:
+    page = visit.open("atlas/explorer/#collection=sae")
+    page.locator(".fb-row-star").nth(1).click()
+    name = page.locator(".fb-rows tbody .fb-col-id a").nth(1).inner_text()
+    page.get_by_label("starred", exact=True).check(force=True)
+    expect(
+        page.locator(".fb-rows tbody .fb-col-id a").filter(has_text=re.compile(f"^{name}$"))
+    ).to_be_visible()
+    page.reload()
+    expect(
+        page.locator(".fb-rows tbody .fb-col-id a").filter(has_text=re.compile(f"^{name}$"))
+    ).to_be_visible()
+
+
+def test_csv_has_labels_and_the_order_of_the_table(visit: Visit) -> None:
+    page = visit.open("atlas/explorer/#labelled=1&sort=-density")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download CSV").click()
+    table = list(csv.DictReader(io.StringIO(download.value.path().read_text("utf-8"), newline="")))
+    densities = [float(row["density"]) for row in table]
+    assert table and all(row["label"] for row in table) and densities == sorted(densities, reverse=True)
+    assert all(isinstance(json.loads(row["top_tokens"]), list) for row in table)
