@@ -120,8 +120,6 @@ def build_bert(recipe: FamilyRecipe, tokenizer: PreTrainedTokenizerFast) -> nn.M
             max_position_embeddings=recipe.context,
             hidden_dropout_prob=0.0,
             attention_probs_dropout_prob=0.0,
-            initializer_range=recipe.hidden
-            ** -0.5,  # at BERT's own 0.02 so small a model sees word frequencies only for long
             pad_token_id=tokenizer.pad_token_id,
         )
     )
