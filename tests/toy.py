@@ -542,7 +542,14 @@ def write_toy(folder: Path) -> None:
     corpus, summary = toy_run()
     notes = folder / "docs" / "notes"
     publish(
-        toy_config(), corpus, summary, Writer(folder / "shards"), Writer(folder / "docs"), notes, Silent(), LABELS
+        toy_config(),
+        corpus,
+        summary,
+        Writer(folder / "shards"),
+        Writer(folder / "docs"),
+        notes,
+        Silent(),
+        LABELS,
     )
 
 
