@@ -147,7 +147,7 @@ export function frameCode(address, panel, title, height) {
 function openCitation({ citation }, page) {
   const text = citationText(citation, page), tex = bibtex(citation, page)
   openDialog("How to cite this page",
-    h("p", { class: "fb-cite" }, text), copyButton("Copy the sentence", () => text),
+    h("p", { class: "fb-citation" }, text), copyButton("Copy the sentence", () => text),
     h("pre", { class: "fb-code", tabindex: "0" }, tex), copyButton("Copy BibTeX", () => tex))
 }
 

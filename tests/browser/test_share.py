@@ -74,8 +74,8 @@ def test_a_citation_names_author_page_and_address(visit: Visit) -> None:
     page.locator(".fb-share summary").click()
     page.get_by_role("button", name="Cite…").click()
     dialog = page.locator("dialog[open]")
-    expect(dialog.locator(".fb-cite")).to_contain_text("Ada & Co.")
-    expect(dialog.locator(".fb-cite")).to_contain_text(f"https://example.org/toy/{GATE}")
+    expect(dialog.locator(".fb-citation")).to_contain_text("Ada & Co.")
+    expect(dialog.locator(".fb-citation")).to_contain_text(f"https://example.org/toy/{GATE}")
     dialog.get_by_role("button", name="Copy BibTeX").click()
     assert page.evaluate("navigator.clipboard.readText()").startswith("@misc{Co-")
 
