@@ -1,5 +1,6 @@
 """Every format against its formula in float64 and against the original library's own ``encode``."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -66,3 +67,13 @@ def test_a_token_never_depends_on_its_batch(case: Case, tmp_path: Path) -> None:
     together = dictionary.encode_sparse(x).dense(N)
     alone = torch.cat([dictionary.encode_sparse(row[None]).dense(N) for row in x])
     assert torch.equal(together, alone)
+
+
+def test_saelens_says_when_the_weights_were_centred(tmp_path: Path) -> None:
+    path = CASES["saelens standard"].make(tmp_path).path
+    assert load_dictionary(path, "saelens").notes["remarks"] == []
+    cfg = json.loads((path / "cfg.json").read_text())
+    cfg["metadata"]["model_from_pretrained_kwargs"] = {"center_writing_weights": True}
+    (path / "cfg.json").write_text(json.dumps(cfg))
+    (remark,) = load_dictionary(path, "saelens").notes["remarks"]
+    assert "is_centred = true" in remark

@@ -43,7 +43,22 @@ def load_saelens(path: Path, options: LoadOptions) -> Dictionary:
             f"{nearest(str(architecture), ARCHITECTURES)}"
         )
     file = _without_unit_scaling(read_safetensors(path / "sae_weights.safetensors"))
-    return _fold_factor(ARCHITECTURES[architecture](file, cfg), cfg, options)
+    dictionary = _fold_factor(ARCHITECTURES[architecture](file, cfg), cfg, options)
+    return replace(dictionary, notes={**dictionary.notes, "remarks": _remarks(cfg)})
+
+
+def _remarks(cfg: dict[str, Any]) -> list[str]:
+    """What the page says of the model that it was trained on."""
+    sources = (cfg.get("metadata") or {}, cfg)
+    options: Any = next(
+        (s["model_from_pretrained_kwargs"] for s in sources if s.get("model_from_pretrained_kwargs")), {}
+    )
+    if not isinstance(options, dict) or not options.get("center_writing_weights"):
+        return []
+    return [
+        "Trained on TransformerLens' activations with centred writing weights; set is_centred = true for a place in the residual "
+        "stream of a model with LayerNorm."
+    ]
 
 
 def save_saelens(dictionary: Dictionary, folder: Path, metadata: dict[str, Any] | None = None) -> None:
