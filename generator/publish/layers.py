@@ -59,7 +59,7 @@ def layer_shard(book: Book, layer: int) -> dict[str, Any]:
     strings = book.strings()
     modules = modules_of(book, layer)
     drawn = [index for _, _, channels in modules for index in channels[:CHANNELS_PER_MODULE]]
-    shown = [
+    shown: list[dict[str, Any]] = [
         {
             "collection": collection,
             "module": module,
