@@ -23,10 +23,12 @@ def top(
     per_document: int,
     largest: bool,
 ) -> list[tuple[int, int, float]]:
-    """(document, position, value) of the k best tokens, at most ``per_document`` of a document, further than ``context`` apart."""
+    """(document, position, value) of the k best tokens, at most ``per_document`` of a document, further than ``context`` apart; none from a 0 on."""
     taken: list[tuple[int, int, float]] = []
     by_doc: dict[int, list[int]] = defaultdict(list)
     for i in ranked(values, doc, position, largest=largest):
+        if values[i] == 0:
+            break
         d, p = int(doc[i]), int(position[i])
         if per_document and (
             len(by_doc[d]) >= per_document or any(abs(p - other) <= context for other in by_doc[d])
@@ -168,6 +170,7 @@ def _assert_tokens(
     for value, t in zip(x, token):
         sums[int(t)].append(float(value))
     means = {t: (math.fsum(v) / len(v), len(v)) for t, v in sums.items() if len(v) >= settings.min_count}
+    means = {t: found for t, found in means.items() if found[0] != 0}
     for side, sign in (("top_tokens", -1), ("bottom_tokens", 1)):
         want = sorted((sign * mean, t) for t, (mean, _) in means.items())[: settings.top_tokens]
         got = shard[side]

@@ -1,6 +1,7 @@
 """The k strongest examples of either sign, equal to a full sort over all activations.
 
-Order: by value, then document, then position; a value of exactly 0 is no example. Walking down that order, a token is
+Order: by value, then document, then position; a value of exactly 0 is no example (and ``finish`` ends a list
+where one would follow). Walking down that order, a token is
 taken if its document has given fewer than ``per_document`` tokens and none of these lies within ``context`` tokens;
 ``per_document = 0`` takes all.
 

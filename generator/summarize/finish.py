@@ -38,7 +38,7 @@ def finish(accumulator: Accumulator, directions: list[Directions], facts: dict[s
         bands = bands_of(scope)
         edges = band_edges(counts, bands, scope, {1: statistics["max"], -1: statistics["min"]})
         groups = _groups(scope, bands)
-        examples, example_values = _examples(accumulator, groups, bands, edges)
+        examples, example_values = _examples(accumulator, groups, bands, edges, counts.has_zero())
         top_tokens, bottom_tokens, token_classes = _tokens(kinds["tokens"], scope)
         neighbours, notes = _neighbours(kinds["pairs"], directions, scope)
         cosines, cosine_notes = cosine_matrices(directions, scope.channels)
@@ -91,10 +91,14 @@ def _groups(scope: Scope, bands: list[Band]) -> list[str]:
 
 
 def _examples(
-    accumulator: Accumulator, groups: list[str], bands: list[Band], edges: BandEdges
+    accumulator: Accumulator,
+    groups: list[str],
+    bands: list[Band],
+    edges: BandEdges,
+    has_zero: np.ndarray,
 ) -> tuple[Ragged, np.ndarray]:
     """All example lists, sorted by channel, group and rank, and their windows one after another."""
-    parts = [*_extremes(accumulator, groups), *_sampled(accumulator, groups, bands, edges)]
+    parts = [*_extremes(accumulator, groups, has_zero), *_sampled(accumulator, groups, bands, edges)]
     channel, group, token, value = (np.concatenate([p[i] for p in parts]) for i in range(4))
     window = np.concatenate([p[4] for p in parts])
     order = np.lexsort((np.arange(len(channel)), group, channel))  # parts come in order of rank
@@ -103,13 +107,17 @@ def _examples(
     )
 
 
-def _extremes(accumulator: Accumulator, groups: list[str]) -> list[tuple[np.ndarray, ...]]:
+def _extremes(
+    accumulator: Accumulator, groups: list[str], has_zero: np.ndarray
+) -> list[tuple[np.ndarray, ...]]:
+    """The lists of both sides; one ends where a 0 would follow."""
     parts: list[tuple[np.ndarray, ...]] = []
-    for side in ("top", "bottom"):
+    for side, sign in (("top", 1), ("bottom", -1)):
         if side in groups:
             r = accumulator.statistics[side].result()
-            index = np.full(len(r.channel), groups.index(side))
-            parts.append((r.channel, index, r.token, r.value, r.window))
+            kept = np.flatnonzero(~has_zero[r.channel] | (sign * r.value > 0))
+            index = np.full(len(kept), groups.index(side))
+            parts.append((r.channel[kept], index, r.token[kept], r.value[kept], r.window[kept]))
     return parts
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Float, Float64, Int, Int32, Int64
+from jaxtyping import Bool, Float, Float64, Int, Int32, Int64
 
 from generator.summarize.entries import Entries
 from generator.summarize.keyed import KeyedSums, reduced
@@ -183,6 +183,10 @@ class Counts:
     def negative(self) -> Int64[np.ndarray, " channel"]:
         """Values below 0, exactly."""
         return self._total(self.code < 0)
+
+    def has_zero(self) -> Bool[np.ndarray, " channel"]:
+        """Whether a value was exactly 0."""
+        return self._total(self.code == 0) > 0
 
     def _total(self, chosen: np.ndarray) -> Int64[np.ndarray, " channel"]:
         total = np.zeros(self.n_channels, np.int64)
