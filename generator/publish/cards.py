@@ -90,7 +90,8 @@ def _heading(pen: ImageDraw.ImageDraw, book: Book, index: int, name: str) -> int
 
 def _wrapped(text: str, size: int, width: int, lines: int) -> list[str]:
     """A text cut into lines of at most this width; the last one ends in … where more would follow."""
-    font, out, rest = _font(size), [], text.split(" ")
+    font, rest = _font(size), text.split(" ")
+    out: list[str] = []
     while rest and len(out) < lines:
         n = 1
         while n < len(rest) and font.getlength(" ".join(rest[: n + 1])) <= width:
