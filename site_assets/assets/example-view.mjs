@@ -6,7 +6,6 @@ import { legend, lightUp } from "./heatmap.mjs"
 import { linearScale, quantileScale } from "./heatmap/scale.mjs"
 import { sourceText, groupTokens, stripOfExample } from "./heatmap/tokens.mjs"
 import { exampleList, repaint } from "./examples.mjs"
-import { inDocument } from "./in-document.mjs"
 import { documentHash, formatState, hashOf, parseState } from "./hash.mjs"
 
 /** @typedef {import("./shards.mjs").ChannelShard} ChannelShard */
@@ -324,7 +323,7 @@ export class ExampleView {
       shard: this.shard,
       scale,
       documentHref,
-      inDocument: (/** @type {Example} */ example) => inDocument(example, this.shard, this.#scale(), this.context, example.has_page ? documentHref(example) : null),
+      inDocument: (/** @type {Example} */ example) => this.#inDocument(example, example.has_page ? documentHref(example) : null),
     }
     const mode = /** @type {import("./examples.mjs").Mode} */ (this.view.text)
     const parts = sections(this.shard, this.view).flatMap(({ heading, examples }) => [
@@ -338,6 +337,13 @@ export class ExampleView {
     if (rest && nodes.length) nodes.push(h("p", { class: "fb-note" }, rest, " ", h("a", { href: `${this.context.root}shards/#presets` }, "What is left out")))
     this.list.replaceChildren(...(nodes.length ? nodes : [h("p", { class: "fb-note" }, this.#emptyNote())]))
     this.legend.replaceChildren(legend(scale))
+  }
+
+  /** The box of an example's document; what draws it is fetched when somebody asks. @param {Example} example @param {string | null} href */
+  #inDocument(example, href) {
+    const box = h("div", { class: "fb-indoc" })
+    void import("./in-document.mjs").then(({ inDocument }) => box.replaceWith(inDocument(example, this.shard, this.#scale(), this.context, href)))
+    return box
   }
 
   #emptyNote() {

@@ -1,0 +1,132 @@
+"""What it costs to open a page: time until it is drawn at four times slower JavaScript, bytes beyond the theme's own, requests.
+
+    python -m generator build && mkdocs build && python benchmarks/reading.py --site-dir site
+
+Serves a built site on this machine, opens one page of each type in Chromium (fresh profile, no cache, CPU throttled by the
+DevTools protocol), and prints the median of several visits. *Drawn* is from the start of the navigation until every mount
+point is drawn and the main thread is free; the column beside it is the same page without throttling.
+"""
+
+import argparse
+import functools
+import gzip
+import http.server
+import statistics
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import orjson
+from playwright.sync_api import Browser, Response, sync_playwright
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from tests.browser.conftest import FLAGS, find_chromium
+from tests.browser.visiting import QuietHandler
+
+THEMES_OWN = ("/assets/stylesheets/", "/assets/javascripts/")
+WATCH = """
+const seen = new MutationObserver(() => {
+  if (!document.querySelector(".fb-mount") || document.querySelector(".fb-mount:not(.fb-mounted)")) return
+  seen.disconnect()
+  requestAnimationFrame(() => setTimeout(() => { window.drawnAt = performance.now() }))
+})
+seen.observe(document, { subtree: true, childList: true, attributes: true, attributeFilter: ["class"] })
+"""
+
+
+def pages_of(site: Path) -> dict[str, str]:
+    """One page of each type, by name."""
+    shards = site / "shards"
+    first = {
+        "direction": next((p for p in sorted(shards.glob("lora/*/*.json"))), None),
+        "latent": next((p for p in sorted(shards.glob("sae/*.json"))), None),
+        "layer": next((p for p in sorted(shards.glob("layer/*.json"))), None),
+        "document": next((p for p in sorted(shards.glob("doc/*.json"))), None),
+    }
+    found = {
+        name: f"atlas/{path.relative_to(shards).with_suffix('').as_posix()}/"
+        for name, path in first.items()
+        if path
+    }
+    pair = [
+        p.relative_to(shards).with_suffix("").as_posix() for p in sorted(shards.glob("lora/*/*.json"))[:2]
+    ]
+    return {
+        "home": "",
+        **found,
+        "explorer": "atlas/explorer/",
+        "compare": f"atlas/compare/?ids={','.join(pair)}",
+    }
+
+
+def drawn_ms(browser: Browser, address: str, slowdown: int) -> float:
+    """Milliseconds until the page is drawn, in a fresh context."""
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    context.add_init_script(WATCH)
+    page = context.new_page()
+    session = context.new_cdp_session(page)
+    session.send("Emulation.setCPUThrottlingRate", {"rate": slowdown})
+    page.goto(address)
+    page.locator(".fb-mount:not(.fb-mounted)").first.wait_for(state="detached", timeout=60_000)
+    page.wait_for_timeout(200)
+    drawn = page.evaluate("window.drawnAt")
+    context.close()
+    return float(drawn)
+
+
+def weight_of(browser: Browser, address: str) -> tuple[int, int]:
+    """Bytes (gzip) beyond the theme's own files, and requests in all."""
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    page = context.new_page()
+    answers: list[Response] = []
+    page.on("response", lambda answer: answers.append(answer))
+    page.goto(address)
+    page.locator(".fb-mount:not(.fb-mounted)").first.wait_for(state="detached", timeout=60_000)
+    page.wait_for_load_state("networkidle")
+    ours = [answer for answer in answers if not any(part in answer.url for part in THEMES_OWN)]
+    n_bytes = sum(len(gzip.compress(answer.body(), 6)) for answer in ours)
+    context.close()
+    return n_bytes, len(answers)
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--site-dir", type=Path, default=Path("site"))
+    parser.add_argument("--visits", type=int, default=5)
+    parser.add_argument("--slowdown", type=int, default=4)
+    given = parser.parse_args()
+    handler: Callable[..., QuietHandler] = functools.partial(QuietHandler, directory=str(given.site_dir))
+    rows = []
+    with (
+        http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server,
+        sync_playwright() as driver,
+    ):
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        root = f"http://127.0.0.1:{server.server_address[1]}/"
+        browser = driver.chromium.launch(executable_path=find_chromium(), args=FLAGS)
+        drawn_ms(browser, root, 1)  # the browser's own start
+        for name, path in pages_of(given.site_dir).items():
+            slow, fast = [], []
+            for _ in range(given.visits):
+                slow.append(drawn_ms(browser, root + path, given.slowdown))
+                fast.append(drawn_ms(browser, root + path, 1))
+            n_bytes, n_requests = weight_of(browser, root + path)
+            row = {"page": name, "ms_slow": statistics.median(slow), "ms": statistics.median(fast)}
+            rows.append({**row, "best_ms_slow": min(slow), "gzip_bytes": n_bytes, "requests": n_requests})
+        browser.close()
+        server.shutdown()
+    print(
+        f"{'page':<10} {f'drawn at {given.slowdown}×':>12} {'best':>8} {'at 1×':>8} {'kB gzip':>8} {'requests':>8}"
+    )
+    for row in rows:
+        print(
+            f"{row['page']:<10} {row['ms_slow']:>9.0f} ms {row['best_ms_slow']:>5.0f} ms {row['ms']:>5.0f} ms "
+            f"{row['gzip_bytes'] / 1000:>8.1f} {row['requests']:>8}"
+        )
+    print(orjson.dumps(rows).decode())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,216 @@
+"""A site built from text that tries to be something else: no script runs, no policy is violated, the text is shown as it is.
+
+Tokens, ids, titles, document names, metadata and labels are hostile; the site is made by the real publish and MkDocs.
+"""
+
+import functools
+import http.server
+import json
+import shutil
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from playwright.sync_api import Browser
+
+from generator.artifacts import Writer
+from generator.blocks import Corpus
+from generator.config import CorpusTable, ModelTable, PublishTable, RunConfig
+from generator.progress import Silent
+from generator.publish import publish
+from generator.publish.addresses import page_url, shard_path
+from tests.browser.conftest import WATCH_CSP
+from tests.browser.visiting import REPOSITORY, QuietHandler, Site, Visit, run
+from tests.toy import toy_channels, toy_corpus, toy_summary, toy_values
+
+ATTACKS = [
+    "</script><script>alert(1)</script>",
+    '"><img src=x onerror=alert(2)>',
+    "{{ config.site_name }}",
+    "{% raw %}",
+    "${alert(3)}",
+    "[x](javascript:alert(4))",
+    "<!--<script>",
+    "]]>",
+    "\u202egnp.exe\u202c",
+    "\u2066isolated\u2069",
+    "--- \n: !!python/object {}",
+    "' onmouseover='alert(5)",
+    "&lt;b&gt;",
+    "\x00\x1b[31m",
+    "javascript:alert(6)//",
+    "../../../etc/passwd",
+]
+LONG = "A" * 1_000_000
+IDS = ["lora/<img src=x>/{{ x }}", "lora/..", "lora/a b&c='d'", "lora/%2e%2e", "lora/index", 'lora/"q"']
+SHOWN = """() => {
+    const text = (node) => node.dataset?.source ?? Array.from(node.childNodes, (child) => child.nodeType === 3 ? child.data : text(child)).join("")
+    return Array.from(document.querySelectorAll(".fb-run"), text)
+}"""
+"""The exact source of every run, as copying gives it."""
+
+
+def hostile_run() -> tuple[Corpus, list[str]]:
+    """The toy's corpus with the attacks, and one token of a million characters, in place of words."""
+    corpus = toy_corpus()
+    token_bytes = list(corpus.token_bytes)
+    words = np.unique(corpus.token_ids[~corpus.is_special[corpus.token_ids]])
+    texts = [*ATTACKS, LONG]
+    for token, text in zip(words[-len(texts) :].tolist(), texts):
+        token_bytes[token] = text.encode()
+    names = [ATTACKS[doc % len(ATTACKS)] for doc in range(corpus.n_docs)]
+    metadata = [{"kind": ATTACKS[doc % len(ATTACKS)], ATTACKS[1]: ATTACKS[0]} for doc in range(corpus.n_docs)]
+    changed = replace(corpus, token_bytes=token_bytes, doc_names=names, doc_metadata=metadata)
+    return changed, texts
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    root = tmp_path_factory.mktemp("hostile")
+    shutil.copytree(
+        REPOSITORY / "docs", root / "docs", ignore=shutil.ignore_patterns("atlas", "shards", "notes")
+    )
+    (root / "site_assets").symlink_to(REPOSITORY / "site_assets")
+    shutil.copy(REPOSITORY / "mkdocs.yml", root)
+    corpus, _ = hostile_run()
+    channels = toy_channels()
+    channels = [replace(c, id=IDS[i]) if i < len(IDS) else c for i, c in enumerate(channels)]
+    channels = [replace(c, module=ATTACKS[i % 4]) if i < len(IDS) else c for i, c in enumerate(channels)]
+    labels = [
+        {
+            "id": c.id,
+            "text": ATTACKS[i % len(ATTACKS)].replace("\n", " ").replace("\x00\x1b", ""),
+            "author": "<b>x</b>",
+        }
+        for i, c in enumerate(channels)
+    ]
+    (root / "labels").mkdir()
+    lines = [
+        json.dumps({**label, "polarity": "positive", "source": "human", "date": "2025-01-01"})
+        for label in labels
+    ]
+    (root / "labels" / "hostile.jsonl").write_text("\n".join(lines) + "\n", "utf-8")
+    summary = toy_summary(corpus, channels, toy_values(corpus, channels))
+    config = RunConfig(
+        name="hostile",
+        model=ModelTable(base="models/</script>", adapter="{{ x }}"),
+        corpus=CorpusTable(source="<img src=x onerror=alert(7)>.jsonl"),
+        publish=PublishTable(title=ATTACKS[1], description=ATTACKS[0], site_url="https://example.org/h/"),
+    )
+    shards, docs = Writer(root / "build" / "shards"), Writer(root / "docs")
+    publish(config, corpus, summary, shards, docs, root / "none", Silent(), root / "labels")
+    run([sys.executable, "-m", "mkdocs", "build", "--quiet", "--site-dir", "served"], root)
+    handler = functools.partial(QuietHandler, directory=str(root))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield Site(root / "served", f"http://127.0.0.1:{server.server_address[1]}/served/")
+        server.shutdown()
+
+
+def watched(chromium: Browser, site: Site) -> Visit:
+    """A page that keeps every fault: dialogs, errors, violations, requests to elsewhere."""
+    context = chromium.new_context(viewport={"width": 1280, "height": 800})
+    context.add_init_script(WATCH_CSP)
+    page = context.new_page()
+    page.set_default_timeout(30_000)
+    visit = Visit(page, site)
+    page.on("dialog", lambda dialog: visit.errors.append(f"dialog {dialog.message}"))
+    page.on("pageerror", lambda error: visit.errors.append(str(error)))
+    page.on("console", lambda message: visit.errors.append(message.text) if message.type == "error" else None)
+    page.on("request", lambda sent: None if sent.url.startswith(site.url) else visit.strays.append(sent.url))
+    return visit
+
+
+PAGES = {
+    "home": "",
+    "direction": page_url(IDS[0]),
+    "direction of dots": page_url(IDS[1]),
+    "direction with quotes": page_url(IDS[5]),
+    "plain direction": "atlas/lora/L1/gate_proj/",
+    "collection": "atlas/lora/",
+    "layer": "atlas/layer/0/",
+    "document": "atlas/doc/1/#t=20",
+    "document of the long token": "atlas/doc/0/",
+    "documents": "atlas/documents/",
+    "layers": "atlas/layers/",
+    "explorer": "atlas/explorer/",
+    "compare": "atlas/compare/?ids=lora/L1/gate_proj,lora/L1/up_proj",
+    "compare of nothing": "atlas/compare/?ids=<img src=x onerror=alert(8)>,{{ x }}",
+}
+
+
+@pytest.mark.parametrize("path", PAGES.values(), ids=PAGES.keys())
+def test_nothing_runs_and_nothing_leaves(chromium: Browser, hostile: Site, path: str) -> None:
+    visit = watched(chromium, hostile)
+    page = visit.page
+    page.goto(hostile.url + path)
+    if "onerror" in path:
+        page.get_by_role("alert").wait_for()
+        visit.errors = [error for error in visit.errors if "404" not in error and "no channel" not in error]
+    else:
+        page.locator(".fb-mount:not(.fb-mounted)").first.wait_for(state="detached")
+    page.mouse.wheel(0, 20_000)
+    page.wait_for_timeout(150)
+    assert visit.errors == [] and visit.strays == [] and visit.violations() == []
+    planted = (
+        "article img[src='x'], article b, article script, [onerror], [onmouseover], a[href^='javascript']"
+    )
+    assert page.locator(planted).count() == 0
+    visible = page.evaluate("document.body.innerText")
+    assert not set(visible) & set("\u202e\u202c\u2066\u2069"), "nothing reorders the page"
+    page.context.close()
+
+
+def test_examples_show_the_exact_text(chromium: Browser, hostile: Site) -> None:
+    visit = watched(chromium, hostile)
+    seen = ""
+    for identifier in ("lora/L1/gate_proj", IDS[0], "lora/L1/k_proj"):
+        shard = hostile.shard(shard_path(identifier).removesuffix(".json"))
+        page = visit.open(page_url(identifier) + "#text=whole")
+        wanted = {
+            "".join(shard["tokens"][index] for index in example["text"])
+            for example in shard["examples"]
+            if example["group"] == "top"
+        }
+        assert set(page.evaluate(SHOWN)) == wanted
+        seen += "".join(wanted)
+    assert sum(attack in seen for attack in ATTACKS) >= 6, "the examples hold attacks at all"
+    assert visit.errors == [] and visit.violations() == []
+    visit.page.context.close()
+
+
+def test_no_id_becomes_a_path_unescaped(hostile: Site) -> None:
+    for identifier in IDS:
+        page = hostile.folder / page_url(identifier) / "index.html"
+        assert page.is_file() and page.resolve().is_relative_to(hostile.folder / "atlas" / "lora")
+        name = page.parent.relative_to(hostile.folder).as_posix()
+        assert not set(name) & set("<>\"'{} &%?#")
+    written = {path.name for path in hostile.folder.parent.iterdir()}
+    assert written == {"docs", "site_assets", "mkdocs.yml", "labels", "build", "served"}
+
+
+def test_pages_hold_the_text_escaped_even_before_a_script_runs(hostile: Site) -> None:
+    for page in hostile.folder.rglob("*.html"):
+        text = page.read_text("utf-8")
+        assert "<img src=x" not in text and "<script>alert" not in text, page
+        assert not set(text) & set("\u202e\u2066\x00"), page
+
+
+@pytest.mark.parametrize("token", [LONG])
+def test_a_token_of_a_million_characters_does_not_break_a_page(
+    chromium: Browser, hostile: Site, token: str
+) -> None:
+    holders = [
+        path
+        for path in sorted((hostile.folder / "shards" / "doc").glob("*.json"))
+        if token in json.loads(path.read_text("utf-8"))["tokens"]
+    ]
+    assert holders, "the corpus holds it"
+    visit = watched(chromium, hostile)
+    page = visit.open(f"atlas/doc/{holders[0].stem}/")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1280
+    assert visit.errors == [] and visit.violations() == []
+    page.context.close()
