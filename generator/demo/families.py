@@ -169,21 +169,34 @@ def build_llama(recipe: FamilyRecipe, tokenizer: PreTrainedTokenizerFast) -> nn.
 def train_wordpiece(texts: list[str], recipe: FamilyRecipe) -> PreTrainedTokenizerFast:
     """A lower-casing WordPiece tokenizer that writes ``[CLS] text [SEP]``."""
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    words = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    words.normalizer = normalizers.BertNormalizer(lowercase=True)
-    words.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    words.decoder = decoders.WordPiece()
+    words = _empty_wordpiece(models.WordPiece(unk_token="[UNK]"))
+    assert words.normalizer is not None and words.pre_tokenizer is not None
+    cut = (words.pre_tokenizer.pre_tokenize_str(words.normalizer.normalize_str(text)) for text in texts)
+    later = sorted({f"##{letter}" for text in cut for word, _ in text for letter in word[1:]})
     trainer = trainers.WordPieceTrainer(
-        vocab_size=recipe.vocabulary, special_tokens=special, min_frequency=2, show_progress=False
+        vocab_size=recipe.vocabulary,
+        special_tokens=special
+        + later,  # in this order: the trainer's own numbers of them differ from run to run
+        min_frequency=2,
+        show_progress=False,
     )
     words.train_from_iterator(texts, trainer)
-    words.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
-    )
+    words = _empty_wordpiece(models.WordPiece(words.get_vocab(), unk_token="[UNK]"))
     names = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
     return PreTrainedTokenizerFast(
         tokenizer_object=words, model_max_length=recipe.context, **dict(zip(names, special))
     )
+
+
+def _empty_wordpiece(model: models.WordPiece) -> Tokenizer:
+    words = Tokenizer(model)
+    words.normalizer = normalizers.BertNormalizer(lowercase=True)
+    words.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    words.decoder = decoders.WordPiece()
+    words.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    return words
 
 
 def masked_losses(
