@@ -26,6 +26,8 @@ PAGES = {
     "annotate on a channel": "atlas/lora/L0/gate_proj/?annotate=1",
     "discuss": "atlas/discuss/?id=lora/L0/gate_proj",
     "embedded part": "atlas/lora/L0/gate_proj/?embed=1&panel=neighbours",
+    "compare": "atlas/compare/?ids=lora/L0/gate_proj,lora/L0/up_proj,sae/1",
+    "channel in documents": "atlas/lora/L0/gate_proj/#text=document",
     "hand-written": "architecture/",
 }
 LIGHT, DARK = {"color_scheme": "light"}, {"color_scheme": "dark"}
