@@ -7,6 +7,10 @@ from typing import Any
 import numpy as np
 
 
+SIX_DIGITS = 5.1e-6
+"""Relative error of a derived number in a shard: six significant digits (docs/shards.md)."""
+
+
 def ranked(values: np.ndarray, doc: np.ndarray, position: np.ndarray, *, largest: bool) -> list[int]:
     """All tokens from the best, ties by document and position."""
     sign = -1.0 if largest else 1.0
@@ -177,8 +181,9 @@ def _assert_tokens(
         if not got and not shard["is_signed"]:
             continue
         np.testing.assert_allclose(
-            [g["mean"] for g in got], [sign * w[0] for w in want], rtol=1e-6, atol=value_error + 1e-9
+            [g["mean"] for g in got], [sign * w[0] for w in want], rtol=SIX_DIGITS, atol=value_error + 1e-9
         )
         for g in got:
             assert g["count"] == means[g["token_id"]][1]
-            assert math.isclose(g["mean"], means[g["token_id"]][0], rel_tol=1e-6, abs_tol=value_error + 1e-9)
+            want_mean = means[g["token_id"]][0]
+            assert math.isclose(g["mean"], want_mean, rel_tol=SIX_DIGITS, abs_tol=value_error + 1e-9)
