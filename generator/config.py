@@ -162,7 +162,8 @@ class SummarizeTable(Table):
 
 
 class TrainSettings(Table):
-    """``train = {…}`` of a collection: one BatchTopK autoencoder (Bussmann et al. 2024, arXiv:2412.06410)."""
+    """``train = {…}`` of a collection: one BatchTopK autoencoder (Bussmann et al. 2024, arXiv:2412.06410) or crosscoder (Minder
+    et al. 2025, arXiv:2504.02922)."""
 
     width: Positive | None = None
     """Number of latents; ``expansion`` times the input's width when absent."""
@@ -188,10 +189,10 @@ class TrainSettings(Table):
     """Adam's decay of the mean squared gradient."""
     decoder: Literal["free", "unit"] = "free"
     """``unit``: decoder rows are kept at norm 1 (and their gradients orthogonal to them), so that a latent's size is what it
-    writes. ``free``: latents compete by pre-activation times decoder norm."""
+    writes. ``free``: latents compete by pre-activation times decoder norm, of a crosscoder the sum of its norms over places."""
     scale: Literal["none", "global"] = "none"
-    """``global``: inputs are centred, and divided by one number so that their variance is 1 per value on average; both
-    are recorded and folded into the saved weights. ``none``: inputs as they are."""
+    """``global``: inputs are centred, and divided by one number (of a crosscoder one for each place) so that their variance is 1
+    per value on average; both are recorded and folded into the saved weights. ``none``: inputs as they are."""
     aux_weight: float = Field(default=1 / 32, ge=0)
     """Weight of the auxiliary loss: dead latents reconstruct the error (Gao et al. 2024, arXiv:2406.04093, section A.2)."""
     aux_k: Positive | Literal["k", "half"] = "k"
@@ -206,8 +207,10 @@ class TrainSettings(Table):
     """Share of the documents, chosen by hash, that are kept from training for the final figures."""
     encode: Literal["float32", "bfloat16"] = "float32"
     """Precision of the encoder's product in a step; with ``bfloat16`` the selected values are computed anew in float32."""
+    save_dtype: Literal["float32", "bfloat16"] = "float32"
+    """Dtype of the encoder's and the decoder's weights in the file; the final figures are of the weights as saved."""
     buffer_megabytes: float = Field(default=1024.0, gt=0)
-    """Memory of the shuffle buffer. Data that fits is shuffled whole; other data by parts drawn from all over it."""
+    """Memory of the shuffle buffer. Data that fits is shuffled whole, and read once; other data by parts drawn from all over it."""
     checkpoint_steps: Positive = 2000
     """Steps between two checkpoints."""
     log_steps: Positive = 10
@@ -433,8 +436,14 @@ class GiscusTable(Table):
 class EffectsTable(Table):
     """``[effects]``: what only the model can say of a channel: effects on logits, attribution to tokens; docs/effects.md."""
 
-    parts: list[Literal["logits", "attribution"]] = ["logits", "attribution"]
-    """What is computed."""
+    parts: list[Literal["logits", "attribution", "crosscoder", "latent_effects"]] = [
+        "logits",
+        "attribution",
+        "crosscoder",
+        "latent_effects",
+    ]
+    """What is computed: ``logits``, ``attribution``; of dictionaries over hook points also ``crosscoder`` (profiles over places,
+    models compared, neurons) and ``latent_effects`` (what ablating a latent does to the next token)."""
     top_tokens: Positive = 10
     """Tokens listed on each side of a channel's logit effects."""
     attribution: Count | list[str] = 24
@@ -446,6 +455,20 @@ class EffectsTable(Table):
     """Points on the path of integrated gradients, to begin with."""
     max_nodes: Positive = 256
     """They are doubled up to here until the attributions add up to within 2 % of the activation's range."""
+    sample_documents: Positive = 64
+    """Documents, chosen by hash, on which the error by place, latent scaling and correlations with neurons are measured."""
+    latents: Count | list[str] = 48
+    """Latents of dictionaries over hook points that are ablated: globs over ids, or how many of each collection: first those of
+    ``publish.picked``, then the strongest."""
+    examples: Positive = 4
+    """Strongest examples of each, on which it is ablated."""
+    ablate_at: str = ""
+    """Where: ``model.layers.3:output``, or with a model before it (``base model.layers.3:output``). The latent's own peak place when
+    empty."""
+    documents: Count = 4
+    """Documents with a page, in which the strongest latents of each token are ablated too."""
+    document_latents: Positive = 64
+    """Latents of each collection that are ablated in one document, the strongest there."""
 
 
 class PublishTable(Table):

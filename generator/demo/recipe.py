@@ -1,6 +1,7 @@
-"""Makes the demo's tokenizer, base model, adapter and sparse autoencoder: ``python -m generator.demo.recipe [--out FOLDER]``.
+"""Makes the demo's tokenizer, base model, adapter and dictionaries: ``python -m generator.demo.recipe [--out FOLDER]``.
 
-``--sae-only`` makes the autoencoder alone, from the base model, adapter and corpus that lie in the folder. Runs on one CPU core, with fixed seeds and a fixed order of everything, so the same versions of torch, transformers,
+``--sae-only`` and ``--crosscoders-only`` make the autoencoder or the two crosscoders alone, from the base model, adapter and
+corpus that lie in the folder. Runs on one CPU core, with fixed seeds and a fixed order of everything, so the same versions of torch, transformers,
 peft and tokenizers on the same kind of processor give the same weights.
 """
 
@@ -9,7 +10,7 @@ import json
 import math
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,10 @@ SAE_RUN = FOLDER.parent / "runs" / "demo-train-sae.toml"
 """The run file whose collection ``sae`` says how the autoencoder is trained."""
 SAE_FILES = ("cfg.json", "sae_weights.safetensors", "training.json")
 """What is shipped of it: SAELens' two files, and the figures and curves for its page."""
+CROSSCODER_RUN = FOLDER.parent / "runs" / "demo-train-crosscoders.toml"
+"""The run file whose collections say how the two crosscoders are trained."""
+CROSSCODER_FILES = ("config.json", "model.safetensors", "training.json")
+"""What is shipped of each: crosscoder_learning's two files, and the figures and curves."""
 END, TURN, TURN_END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 SPLIT = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 """How Qwen2's tokenizer cuts text before the merges: every digit is a token."""
@@ -101,7 +106,7 @@ Log = Callable[[str], None]
 
 
 def make(out: Path, recipe: Recipe, log: Log = print) -> dict[str, Any]:
-    """Trains everything and writes ``corpus.jsonl``, ``base/``, ``adapter/``, ``report.json`` and ``sae/``.
+    """Trains everything and writes ``corpus.jsonl``, ``base/``, ``adapter/``, ``report.json``, ``sae/``, ``crosslayer/`` and ``modeldiff/``.
 
     Args:
         out: Folder to write to; existing files of these names are replaced.
@@ -135,7 +140,8 @@ def make(out: Path, recipe: Recipe, log: Log = print) -> dict[str, Any]:
         "recipe": asdict(recipe),
     }
     (out / "report.json").write_bytes(to_json(report))
-    make_sae(out, log)
+    make_dictionaries(out, SAE_RUN, SAE_FILES, log)
+    make_dictionaries(out, CROSSCODER_RUN, CROSSCODER_FILES, log)
     return report
 
 
@@ -145,16 +151,18 @@ def run_deterministically() -> None:
     torch.use_deterministic_algorithms(True)
 
 
-def make_sae(out: Path, log: Log = print) -> None:
-    """Trains the sparse autoencoder of ``demo-train-sae.toml`` and writes ``SAE_FILES`` to ``sae/``.
+def make_dictionaries(out: Path, run: Path, files: Sequence[str], log: Log = print) -> None:
+    """Trains the dictionaries of a run file and writes ``files`` of each to a folder of its name.
 
     The activations are those of the folder's models on the folder's corpus, measured by the same stages as any run's.
 
     Args:
-        out: Folder that holds ``corpus.jsonl``, ``base/`` and ``adapter/``; existing files in ``sae/`` are replaced.
+        out: Folder that holds ``corpus.jsonl``, ``base/`` and ``adapter/``; existing files of the dictionaries are replaced.
+        run: ``SAE_RUN`` or ``CROSSCODER_RUN``.
+        files: ``SAE_FILES`` or ``CROSSCODER_FILES``.
         log: Told the held-out figures.
     """
-    shipped = load_run(SAE_RUN)
+    shipped = load_run(run)
     model = {"base": str(out / "base"), "adapter": str(out / "adapter")}
     config = shipped.model_copy(
         update={
@@ -162,13 +170,17 @@ def make_sae(out: Path, log: Log = print) -> None:
             "corpus": shipped.corpus.model_copy(update={"source": str(out / "corpus.jsonl")}),
         }
     )
-    (out / "sae").mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         build(config, Folders(Path(folder)), only=("corpus", "extract", "train"))
-        for name in SAE_FILES:
-            shutil.copyfile(Path(folder) / "dictionaries" / "sae" / name, out / "sae" / name)
-    held_out = read_json(out / "sae" / "training.json")["held_out"]
-    log("sae: " + ", ".join(f"{name} {held_out[name]:.4f}" for name in ("fvu", "l0", "dead_share")))
+        for collection in config.collections:
+            (out / collection.name).mkdir(exist_ok=True)
+            for name in files:
+                trained = Path(folder) / "dictionaries" / collection.name / name
+                shutil.copyfile(trained, out / collection.name / name)
+    for collection in config.collections:
+        held_out = read_json(out / collection.name / "training.json")["held_out"]
+        figures = ", ".join(f"{name} {held_out[name]:.4f}" for name in ("fvu", "l0", "dead_share"))
+        log(f"{collection.name}: {figures}")
 
 
 def train_tokenizer(texts: list[str], vocabulary: int) -> PreTrainedTokenizerFast:
@@ -375,16 +387,23 @@ def remake_families(out: Path, names: list[str], log: Log = print) -> None:
 @click.option("--out", type=click.Path(path_type=Path), default=FOLDER, help="Folder to write to.")
 @click.option("--sae-only", is_flag=True, help="Make the autoencoder alone, from the folder's models.")
 @click.option(
+    "--crosscoders-only", is_flag=True, help="Make the crosscoders alone, from the folder's models."
+)
+@click.option(
     "--families", default="", metavar="NAME[,NAME]", help="Make these small models alone: bert, gpt2, llama."
 )
-def main(out: Path, sae_only: bool, families: str) -> None:
-    """Makes the demo's corpus, tokenizer, base model, adapter and sparse autoencoder."""
+def main(out: Path, sae_only: bool, crosscoders_only: bool, families: str) -> None:
+    """Makes the demo's corpus, tokenizer, base model, adapter and dictionaries."""
     if families:
         remake_families(out, families.split(","), click.echo)
         return
     if sae_only:
         run_deterministically()
-        make_sae(out, click.echo)
+        make_dictionaries(out, SAE_RUN, SAE_FILES, click.echo)
+        return
+    if crosscoders_only:
+        run_deterministically()
+        make_dictionaries(out, CROSSCODER_RUN, CROSSCODER_FILES, click.echo)
         return
     report = make(out, Recipe(), click.echo)
     for model, losses in report["losses"].items():

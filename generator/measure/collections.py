@@ -108,7 +108,9 @@ def train_collection(
     metadata: dict[str, Any] = (
         {"input_channels": source.inputs} if source.inputs else {"places": source.facts["places"]}
     )
-    result = train(_rows(source, corpus, split), table.train, folder, progress, key, metadata)
+    n_places = len(source.facts["places"]) if table.kind == "crosscoder" else 1
+    rows = _rows(source, corpus, split)
+    result = train(rows, table.train, folder, progress, key, metadata, n_places)
     facts = result.facts | {"curves": _curves(folder / "metrics.jsonl")}
     if table.loss_documents and source.inputs:
         facts |= {"loss_recovered": meter.of(result.dictionary, source.inputs, split, table.loss_documents)}
@@ -230,7 +232,8 @@ def _load(table: CollectionTable, trained: Path, source: Source | None) -> Dicti
         threshold=table.threshold,
         allow_classes=tuple(table.allow_classes),
     )
-    path, format = (trained, "saelens") if table.train is not None else (_fetched(table), table.format)
+    own = "crosscoder_learning" if table.kind == "crosscoder" else "saelens"
+    path, format = (trained, own) if table.train is not None else (_fetched(table), table.format)
     if source is not None and source.facts.get("places"):
         dictionary = load_dictionary(path, format, options=options)
         _check_places(table, dictionary, source)
@@ -252,11 +255,25 @@ def _check_places(table: CollectionTable, dictionary: Dictionary, source: Source
             f"{dictionary.d_in // made_for}, and hook_points name {given} of width {source.width // given}: "
             f"{', '.join(p['hook_point'] for p in source.facts['places'][:4])}, …. Name the places it was trained on, in that order."
         )
+    recorded = [place.get("hook_point") for place in dictionary.notes.get("places") or []]
+    asked = [place["hook_point"] for place in source.facts["places"]]
+    if recorded and recorded != asked:
+        raise FeaturebookError(
+            f"The crosscoder of collection {table.name!r} was trained on other places: {', '.join(map(str, recorded))}; this run gives "
+            f"{', '.join(asked)}. Set hook_points to the ones it was trained on."
+        )
 
 
 def load_own(table: CollectionTable, trained: Path) -> Dictionary:
     """A collection's dictionary, which collecting has checked against what it reads."""
     return _load(table, trained, None)
+
+
+def load_as_collected(table: CollectionTable, trained: Path, facts: dict[str, Any]) -> Dictionary:
+    """The same, with the input factors that collecting estimated (``facts`` of its summary)."""
+    if table.input_factor == "estimate":
+        table = table.model_copy(update={"input_factor": facts["input_factor"]})
+    return load_own(table, trained)
 
 
 def _fetched(table: CollectionTable) -> Path:
@@ -307,6 +324,7 @@ def _facts(table: CollectionTable, dictionary: Dictionary, reads: str, trained: 
         "architecture": training.get("architecture", dictionary.kind),
         "n_latents": dictionary.n_features,
         "n_inputs": dictionary.d_in,
+        **({"input_factor": table.input_factor} if table.input_factor is not None else {}),
         "notes": [str(note) for note in notes.get("remarks", [])],
         **{key: training[key] for key in CARRIED if key in training},
     }

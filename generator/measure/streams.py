@@ -52,6 +52,11 @@ class Place:
         """``adapted model.layers.3:output``."""
         return f"{self.model} {self.point.id}"
 
+    @property
+    def short(self) -> str:
+        """``L3 resid_post``, for axes; a place outside of the layers by its path."""
+        return f"L{self.point.layer} {self.point.module}" if self.point.layer >= 0 else self.point.id
+
 
 class Models:
     """The models that a run's collections read, each loaded once, when it is asked for."""
@@ -231,7 +236,13 @@ class ModelSource:
         notes = dict.fromkeys(note for name in table.models for note in resolved[name].notes)
         self.facts: dict[str, Any] = {
             "places": [
-                {"model": p.model, "hook_point": p.point.id, "layer": p.point.layer, "module": p.point.module}
+                {
+                    "model": p.model,
+                    "hook_point": p.point.id,
+                    "layer": p.point.layer,
+                    "module": p.point.module,
+                    "name": p.short,
+                }
                 for p in self.places
             ],
             "backend": table.backend,

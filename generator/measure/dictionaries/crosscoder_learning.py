@@ -5,12 +5,15 @@ Inputs are ``(x − mean) · global_scale`` (or ``/ (std + 1e-8)``), latents z =
 z · c > threshold, and reported as z · c, which is what this loader gives.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
+from generator.artifacts import to_json, write_bytes
 from generator.errors import FeaturebookError
 from generator.measure.dictionaries.activations import Relu
 from generator.measure.dictionaries.dictionary import Dictionary
@@ -28,6 +31,9 @@ from generator.measure.dictionaries.tensors import (
 NORMALIZATIONS = {1: "CROSSCODER", 2: "SAE", 3: "MIXED", 4: "NONE", 5: "DECOUPLED"}
 """Values of ``code_normalization_id``."""
 
+CROSSCODER = 1
+"""The sum over places of decoder norms, which the project trains with by default."""
+
 
 def load_crosscoder_learning(path: Path, options: LoadOptions) -> Dictionary:
     """Reads ``model.safetensors`` with ``config.json`` (as on the hub), or ``ae.pt``, ``model_final.pt``.
@@ -39,7 +45,10 @@ def load_crosscoder_learning(path: Path, options: LoadOptions) -> Dictionary:
     tensors = read_safetensors(target).tensors if target.suffix == ".safetensors" else read_torch(target)
     file = TensorFile(target, only_tensors(tensors), options.is_square)
     beside = target.parent / "config.json"
-    config = read_json_object(beside) if beside.is_file() else {}
+    return _read(file, read_json_object(beside) if beside.is_file() else {})
+
+
+def _read(file: TensorFile, config: dict[str, Any]) -> Dictionary:
     n_places, d_model, n = sizes_of(file, "encoder.weight", "decoder.bias", "encoder.bias")
     W_dec = file.take("decoder.weight", place=n_places, feature=n, d_out=d_model)
     code, norms = _code_norms(file, config, W_dec)
@@ -65,9 +74,77 @@ def load_crosscoder_learning(path: Path, options: LoadOptions) -> Dictionary:
         notes={
             "format": "crosscoder_learning",
             "architecture": "batchtopk crosscoder" if has_threshold else "crosscoder",
+            "places": config.get("places"),  # Featurebook's own
             "remarks": remarks,
         },
     )
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A trained BatchTopK crosscoder in its training's units, of inputs ``(x − mean) · scale`` place by place."""
+
+    W_enc: Float[Tensor, "place d_in feature"]
+    b_enc: Float[Tensor, " feature"]
+    W_dec: Float[Tensor, "place feature d_out"]
+    b_dec: Float[Tensor, "place d_out"]
+    mean: Float[Tensor, "place d_in"]
+    deviation: Float[Tensor, "place d_in"]
+    """Standard deviation of every input; for the record, ``scale`` is what counts."""
+    scale: Float[Tensor, " place"]
+    k: int
+    threshold: float
+    """On pre-activation times the sum over places of decoder norms."""
+    dtype: torch.dtype = torch.float32
+    """Of the encoder's and the decoder's weights in the file."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """As that project's ``BatchTopKCrossCoder`` names them."""
+        named = {
+            "encoder.weight": self.W_enc.to(self.dtype),
+            "encoder.bias": self.b_enc,
+            "decoder.weight": self.W_dec.to(self.dtype),
+            "decoder.bias": self.b_dec,
+            "activation_mean": self.mean.float(),
+            "activation_std": self.deviation.float(),
+            "activation_global_scale": self.scale.float(),
+            "target_rms": torch.tensor(self.W_enc.shape[1] ** 0.5),  # scale · deviation of a whole place
+            "code_normalization_id": torch.tensor(CROSSCODER),
+            "k": torch.tensor(self.k, dtype=torch.int32),
+            "threshold": torch.tensor(self.threshold, dtype=torch.float32),
+        }
+        return {name: tensor.contiguous() for name, tensor in named.items()}
+
+    def config(self) -> dict[str, Any]:
+        """What ``config.json`` says of it."""
+        n_places, d_model, n_features = self.W_enc.shape
+        return {
+            "dict_class": "BatchTopKCrossCoder",
+            "activation_dim": d_model,
+            "dict_size": n_features,
+            "num_layers": n_places,
+            "k": self.k,
+            "code_normalization": "crosscoder",
+            "keep_relative_variance": True,
+        }
+
+    def dictionary(self) -> Dictionary:
+        """What the loader makes of the file, bit for bit."""
+        return _read(TensorFile(Path("model.safetensors"), self.tensors(), is_square=True), self.config())
+
+
+def save_crosscoder_learning(parts: Parts, folder: Path, metadata: dict[str, Any]) -> None:
+    """Writes ``model.safetensors`` and ``config.json``, as that project's crosscoders are on the hub.
+
+    Args:
+        parts: The crosscoder.
+        folder: Made when missing.
+        metadata: Goes into ``config.json``.
+    """
+    from safetensors.torch import save
+
+    write_bytes(folder / "model.safetensors", save(parts.tensors()))
+    write_bytes(folder / "config.json", to_json(parts.config() | metadata))
 
 
 def _code_norms(file: TensorFile, config: dict[str, Any], W_dec: Tensor) -> tuple[str, Tensor]:

@@ -61,13 +61,19 @@ def _remarks(cfg: dict[str, Any]) -> list[str]:
     ]
 
 
-def save_saelens(dictionary: Dictionary, folder: Path, metadata: dict[str, Any] | None = None) -> None:
+def save_saelens(
+    dictionary: Dictionary,
+    folder: Path,
+    metadata: dict[str, Any] | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> None:
     """Writes ``cfg.json`` and ``sae_weights.safetensors`` in SAELens' inference format, architecture ``jumprelu``.
 
     Args:
         dictionary: A jumprelu or relu autoencoder.
         folder: Made when missing.
         metadata: Goes into ``cfg.json`` under ``metadata``, for instance the names of the inputs.
+        dtype: Of the two matrices in the file; sae-lens reads them as float32, which ``cfg.json`` names.
 
     Raises:
         FeaturebookError: the dictionary has another activation, or is a transcoder.
@@ -82,9 +88,9 @@ def save_saelens(dictionary: Dictionary, folder: Path, metadata: dict[str, Any] 
     activation = dictionary.activation
     zeros = torch.zeros_like(dictionary.b_enc)
     tensors = {
-        "W_enc": dictionary.W_enc.T.contiguous(),
+        "W_enc": dictionary.W_enc.T.contiguous().to(dtype),
         "b_enc": dictionary.b_enc,
-        "W_dec": dictionary.W_dec,
+        "W_dec": dictionary.W_dec.to(dtype),
         "b_dec": dictionary.b_dec,
         "threshold": activation.threshold if isinstance(activation, JumpRelu) else zeros,
     }

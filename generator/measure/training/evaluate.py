@@ -25,6 +25,8 @@ class Figures:
     """Number of tokens with 0, 1, 2, … active latents."""
     n_active: Int[np.ndarray, " feature"]
     """Number of tokens at which each latent is active."""
+    fvu_by_place: list[float]
+    """FVU over each of the places that a crosscoder reads; of another dictionary, the one FVU again."""
 
     @property
     def l0(self) -> float:
@@ -45,6 +47,7 @@ class Figures:
             "l0": self.l0,
             "l0_counts": self.l0_counts.tolist(),
             "dead_share": self.dead_share,
+            **({"fvu_by_place": self.fvu_by_place} if len(self.fvu_by_place) > 1 else {}),
         }
 
 
@@ -71,8 +74,13 @@ def evaluate(dictionary: Dictionary, rows: Iterable[np.ndarray]) -> Figures:
     spread = squares - total * total / max(1, n)
     with np.errstate(divide="ignore", invalid="ignore"):
         explained = np.where(spread > 0, 1 - errors / spread, np.nan)
-    fvu = float(errors.sum() / spread.sum()) if spread.sum() > 0 else float("nan")
-    return Figures(n, fvu, explained, l0_counts, n_active)
+    n_places = dictionary.notes.get("n_places", 1)
+    by_place = [_fvu(*parts) for parts in zip(np.split(errors, n_places), np.split(spread, n_places))]
+    return Figures(n, _fvu(errors, spread), explained, l0_counts, n_active, by_place)
+
+
+def _fvu(errors: Float[np.ndarray, " channel"], spread: Float[np.ndarray, " channel"]) -> float:
+    return float(errors.sum() / spread.sum()) if spread.sum() > 0 else float("nan")
 
 
 def at_l0(dictionary: Dictionary, rows: Iterable[np.ndarray], l0: float) -> Dictionary:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float
@@ -77,9 +78,28 @@ class Batches:
                 carry, row = buffer[row:].copy(), 0
             epoch, fill = epoch + 1, 0
 
+    @cached_property
+    def _whole(self) -> Float[np.ndarray, "token channel"] | None:
+        """All rows in order where one buffer holds them, so that a model need not run again for every epoch."""
+        if len(self.fills(0)) > 1:
+            return None
+        return np.concatenate([self.split.read(group) for group in range(self.split.rows.n_groups)])
+
     def _filled(self, groups: list[int], epoch: int, fill: int, carry: np.ndarray) -> np.ndarray:
-        """Reads groups into one array, behind the rows carried over, and shuffles it."""
+        """The rows carried over and the groups' in random order."""
         n_rows = len(carry) + int(self.facts.n_per_group[groups].sum())
+        order = np.random.default_rng([self.seed, epoch, fill + 1]).permutation(n_rows)
+        if self._whole is None:
+            return self._read(groups, n_rows, carry)[order]
+        ends = np.cumsum(self.facts.n_per_group)
+        rows = [np.arange(ends[group] - self.facts.n_per_group[group], ends[group]) for group in groups]
+        place = order - len(carry)
+        buffer = self._whole[np.concatenate(rows)[np.maximum(place, 0)]]
+        buffer[place < 0] = carry.reshape(-1, buffer.shape[1])[order[place < 0]]
+        return buffer
+
+    def _read(self, groups: list[int], n_rows: int, carry: np.ndarray) -> np.ndarray:
+        """Groups in one array, behind the rows carried over."""
         buffer = np.empty((n_rows, self.split.rows.width), np.float32)
         buffer[: len(carry)] = carry.reshape(-1, self.split.rows.width)
         row = len(carry)
@@ -87,4 +107,4 @@ class Batches:
             values = self.split.read(group)
             buffer[row : row + len(values)] = values
             row += len(values)
-        return buffer[np.random.default_rng([self.seed, epoch, fill + 1]).permutation(n_rows)]
+        return buffer

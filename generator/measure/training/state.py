@@ -163,7 +163,9 @@ def save_state(folder: Path, state: State, key: str) -> None:
         torch.save(content, temporary)
 
 
-def load_state(folder: Path, settings: TrainSettings, key: str, device: torch.device) -> State | None:
+def load_state(
+    folder: Path, settings: TrainSettings, key: str, device: torch.device, n_places: int = 1
+) -> State | None:
     """What ``save_state`` wrote, or None when there is nothing to go on from: no file, a damaged one, another key."""
     try:
         content = torch.load(folder / "checkpoint.pt", map_location=device, weights_only=True)
@@ -171,7 +173,7 @@ def load_state(folder: Path, settings: TrainSettings, key: str, device: torch.de
         return None
     if (content.get("schema"), content.get("key")) != (SCHEMA, key):
         return None
-    state = State.new(Weights(*content["weights"]), settings)
+    state = State.new(Weights(*content["weights"], n_places=n_places), settings)
     groups = state.optimizer.state_dict()["param_groups"]
     state.optimizer.load_state_dict({"state": content["optimizer"], "param_groups": groups})
     state.selector.last_score = content["last_score"]

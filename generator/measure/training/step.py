@@ -28,6 +28,16 @@ class Weights:
     b_enc: Float[Tensor, " feature"]
     W_dec: Float[Tensor, "feature d_in"]
     b_dec: Float[Tensor, " d_in"]
+    n_places: int = 1
+    """Equal parts of the input: the places that a crosscoder reads."""
+
+    def norms(self) -> Float[Tensor, " feature"]:
+        """What a latent competes by, times its pre-activation: the sum over places of its decoder's norms.
+
+        Of one place the row's norm. For several, Lindsey et al. 2024 (Sparse Crosscoders) weight the sparsity penalty so, and
+        Minder et al. 2025 (arXiv:2504.02922, BatchTopK crosscoders) the selection.
+        """
+        return self.W_dec.unflatten(1, (self.n_places, -1)).norm(dim=2).sum(1)
 
     def tensors(self) -> list[Tensor]:
         """All four, in order."""
@@ -96,9 +106,9 @@ def _add_aux(x: Tensor, error: Tensor, weights: Weights, aux: Aux, gradients: We
     """Adds the auxiliary loss' gradients, computed on the dead latents alone."""
     source = error if aux.reads_error else x
     W_enc, W_dec = weights.W_enc[aux.dead], weights.W_dec[aux.dead]
-    subset = Weights(W_enc, weights.b_enc[aux.dead], W_dec, weights.b_dec)
+    subset = Weights(W_enc, weights.b_enc[aux.dead], W_dec, weights.b_dec, weights.n_places)
     pre = torch.nn.functional.linear(source, W_enc, subset.b_enc)
-    score = pre * W_dec.norm(dim=1)
+    score = pre * subset.norms()
     index = score.topk(min(aux.k, len(aux.dead)), dim=1).indices.sort(dim=1).values
     value = pre.gather(1, index).relu().flatten()
     token = torch.arange(len(x), device=x.device).repeat_interleave(index.shape[1])
@@ -157,7 +167,7 @@ class Pattern:
 class Selector:
     """Chooses the k·B entries of greatest score of a batch, exactly, looking only at those above last step's bar.
 
-    The score is the pre-activation times the decoder row's norm; entries that are not positive are never chosen.
+    The score is the pre-activation times the latent's ``norms``; entries that are not positive are never chosen.
 
     Args:
         k: Entries per token, on average.
@@ -174,7 +184,7 @@ class Selector:
         Args:
             x: Inputs.
             weights: The autoencoder.
-            norms: The norms of its decoder's rows.
+            norms: What latents compete by: ``Weights.norms``, or ones.
         """
         wanted = self.k * len(x)
         bar = WARM * self.last_score
