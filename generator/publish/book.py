@@ -13,6 +13,7 @@ from generator.blocks import Channel, Corpus
 from generator.config import RunConfig
 from generator.errors import FeaturebookError, nearest
 from generator.findings import Findings
+from generator.publish.analysis import Analysis
 from generator.publish.labels import Labels
 from generator.publish.presets import Preset, preset_of
 from generator.publish.tokens import StringTable, TokenTexts
@@ -43,6 +44,8 @@ class Book:
     """What people and models say of the channels."""
     findings: dict[str, Findings] = field(default_factory=dict)
     """What only the model could say of them, by panel."""
+    analysis: Analysis | None = None
+    """How the models behave as a whole."""
 
     @cached_property
     def preset(self) -> Preset:
@@ -70,8 +73,10 @@ class Book:
 
     @cached_property
     def layers(self) -> dict[int, list[int]]:
-        """Numbered layers that have a published channel, in order, and those channels."""
+        """Numbered layers that have a published channel or were analysed, in order, and those channels."""
         layers: dict[int, list[int]] = {}  # 12 -> [84, 85]
+        if self.analysis:
+            layers = {layer: [] for layer in range(self.analysis.n_layers)}
         for index in self.published:
             if self.summary.channels[index].layer >= 0:
                 layers.setdefault(self.summary.channels[index].layer, []).append(index)
@@ -170,6 +175,7 @@ def open_book(
     summary: Summary,
     labels: Labels | None = None,
     findings: dict[str, Findings] | None = None,
+    analysis: Analysis | None = None,
 ) -> Book:
     """Chooses and orders the channels.
 
@@ -180,7 +186,13 @@ def open_book(
     chosen = set(_chosen(config.publish.channels, [c.id for c in channels]))
     order = sorted(range(len(channels)), key=lambda i: (*_table_order(channels[i]), i))
     return Book(
-        config, corpus, summary, [i for i in order if i in chosen], labels or Labels(), findings or {}
+        config,
+        corpus,
+        summary,
+        [i for i in order if i in chosen],
+        labels or Labels(),
+        findings or {},
+        analysis,
     )
 
 

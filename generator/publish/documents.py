@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from generator.artifacts import to_json
+from generator.publish.analysis import MAIN, Analysis, rounded
 from generator.publish.book import SCHEMA, Book
 from generator.publish.records import quantise, scale_of
 from generator.publish.visible import plain
@@ -54,7 +55,20 @@ def document_shard(book: Book, doc: int) -> dict[str, Any]:
             for index, scale, here in zip(order, scales, largest)
         ],
         "strongest": _strongest(channel, value, order, scales),
+        **(analysed_part(book.analysis, doc) if book.analysis else {}),
     }
+
+
+def analysed_part(analysis: Analysis, doc: int) -> dict[str, Any]:
+    """KL of base and adapted model at every token, and the page on which the text is analysed, where there are such."""
+    shown: dict[str, Any] = {}
+    listed = {entry["doc"] for entry in analysis.models.get(MAIN, {}).get("divergence", [])}
+    file = analysis.read(MAIN, "divergence", f"{doc}.json") if doc in listed else None
+    if file and "base_adapted" in file:
+        names = ("base_adapted", "adapted_base", "surprise_change")
+        shown["divergence"] = {name: rounded(file[name]) for name in names}
+    page = analysis.text_of_document(doc)
+    return {**shown, "analysed": page} if page else shown
 
 
 def shown_metadata(metadata: dict[str, Any]) -> dict[str, Any]:

@@ -42,6 +42,14 @@ def attribution(record: FeatureRecord) -> dict[str, Any] | None:
     }
 
 
+def ablation(record: FeatureRecord) -> dict[str, Any] | None:
+    """What zeroing the direction does to the predictions, its rank among all, and the parts that it belongs to."""
+    findings, found = _finding(record, "ablation")
+    if found is None or "undefined" in found:
+        return found
+    return {**found, "method": findings.get("method", {})}
+
+
 NUMBERS = ("elsewhere", "n_elsewhere", "n_tokens", "value", "measured", "baseline_value", "gap", "n_nodes")
 """Fields of an attribution that are shown as they were found."""
 

@@ -34,7 +34,19 @@ SNIPPET_TOKENS = 9
 LONGEST_TEXT = 160
 """Characters of a token or of one side of a snippet."""
 
-NUMBERS = ("density", "mean", "std", "skewness", "kurtosis", "min", "max", "peak", "max_write", "score")
+NUMBERS = (
+    "density",
+    "mean",
+    "std",
+    "skewness",
+    "kurtosis",
+    "min",
+    "max",
+    "peak",
+    "max_write",
+    "score",
+    "ablation",
+)
 """What a row can be sorted, filtered and coloured by; ``peak`` is the largest |activation|."""
 
 OF_THE_TABLE = ("id", "rank_index")
@@ -95,10 +107,24 @@ def number(book: Book, name: str, index: int) -> float | None:
         return label.score if label else None
     if name == "max_write":
         return book.max_write(index)
+    if name == "ablation":
+        return _zeroed(book, index)
     if name == "peak":
         ends = (book.statistics["min"][index], book.statistics["max"][index])
         return None if None in ends else book.largest(index)
     return book.statistics["share_active" if name == "density" else name][index]
+
+
+def _known_numbers(book: Book) -> list[str]:
+    """The numbers of a row; without the stage ``analyze`` there is no effect of zeroing."""
+    return [name for name in NUMBERS if name != "ablation" or name in book.findings]
+
+
+def _zeroed(book: Book, index: int) -> float | None:
+    """KL between the full model and the one without the direction, where the stage ``analyze`` measured it."""
+    findings = book.findings.get("ablation")
+    found = findings.of(book.summary.channels[index].id) if findings else None
+    return found["divergence"]["value"] if found and "divergence" in found else None
 
 
 def column_shard(book: Book, name: str) -> dict[str, Any]:
@@ -142,7 +168,7 @@ def rows_shard(book: Book, part: int) -> dict[str, Any]:
         "histogram_high": [significant(high, 4) for _, _, high in thumbnails],
         "snippet": [snippet(book, index) for index in indices],
     }
-    for name in NUMBERS:
+    for name in _known_numbers(book):
         columns[name] = [significant(number(book, name, index), 4) for index in indices]
     return {"schema": SCHEMA, "id": part_id(part), "columns": columns}
 

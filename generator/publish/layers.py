@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from generator.blocks import Channel
+from generator.publish.analysis_model import layer_part
 from generator.publish.book import SCHEMA, Book
 from generator.publish.panels import write
 from generator.publish.records import (
@@ -81,7 +82,12 @@ def layer_shard(book: Book, layer: int) -> dict[str, Any]:
         **strings.fields(),
         **sources_of(book, *tables),
         "cosines": _cosines(book, drawn),
+        **({"analysis": analysed} if (analysed := _analysed(book, layer)) else {}),
     }
+
+
+def _analysed(book: Book, layer: int) -> dict[str, Any] | None:
+    return layer_part(book, book.analysis, layer) if book.analysis else None
 
 
 def _strongest(record: FeatureRecord, side: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from generator.publish.about import head_labels, label_sentence
 from generator.publish.addresses import page_url, shard_path
+from generator.publish.analysis import ANALYSIS, Analysis, model_facts, model_id, text_id
 from generator.publish.book import Book
 from generator.publish.cards import card_path
 from generator.publish.collection import collection_id, head_of
@@ -23,6 +24,9 @@ from generator.publish.records import identity_of, link_to, stats_of
 from generator.publish.visible import chipped, plain, visible, without_surrogates
 
 _NOT_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
+
+LONGEST_PROMPT = 160
+"""Characters of a prompt in a list."""
 
 LONGEST_TOKEN = 24
 """Characters of a token in a title or description."""
@@ -160,7 +164,11 @@ def layer_page(book: Book, layer: int) -> bytes:
     }
     names = ", ".join(dict.fromkeys(module for _, module, _ in modules))
     n = len(book.layers[layer])
-    description = f"{n} direction{'s' * (n != 1)} at layer {layer}: {names}."
+    description = (
+        f"{n} direction{'s' * (n != 1)} at layer {layer}: {names}."
+        if n
+        else f"How the representation and the attention heads of layer {layer} behave."
+    )
     return _page("layer.html", f"Layer {layer}", description, layer_id(layer), layer=shown)
 
 
@@ -258,7 +266,9 @@ def layers_page(book: Book) -> bytes:
     return _page(
         "layers.html",
         "Layers",
-        f"{len(layers)} layers with published directions.",
+        f"{len(layers)} layers with published directions."
+        if any(book.layers.values())
+        else f"{len(layers)} layers: how each behaves.",
         None,
         layers=layers,
         outside=_channel_links(book, outside[:200]),
@@ -268,6 +278,67 @@ def layers_page(book: Book) -> bytes:
             if head["kind"] != "lora"
         ],
     )
+
+
+def analysis_page(analysis: Analysis) -> bytes:
+    """The list of analysed models and texts, complete without JavaScript."""
+    models = [
+        {
+            **model_facts(model),
+            "path": page_url(model_id(name)),
+            "texts": [_text_link(analysis, name, text) for text in model["texts"]],
+        }
+        for name, model in analysis.models.items()
+    ]
+    description = "How the models behave as a whole: geometry of layers, attention, ablation, predictions."
+    return _page("analysis.html", "Analysis", description, ANALYSIS, models=models)
+
+
+def _text_link(analysis: Analysis, model: str, text: str) -> dict[str, Any]:
+    entry = analysis.texts[text]
+    name = plain(entry["text"] or entry["name"])
+    return {"path": page_url(text_id(model, text)), "name": name[:LONGEST_PROMPT], "kind": entry["kind"]}
+
+
+def model_title(model: dict[str, Any]) -> str:
+    """How a model is called: the main one by its folder or hub name, the others by the name that the run gives them."""
+    return str(model["base"] or model["name"]) if model["name"] == "main" else str(model["name"])
+
+
+def model_page(analysis: Analysis, name: str) -> bytes:
+    """The page of one analysed model."""
+    facts = model_facts(analysis.models[name])
+    others = [
+        {"name": other, "path": page_url(model_id(other)), "is_here": other == name}
+        for other in analysis.models
+    ]
+    texts = [_text_link(analysis, name, text) for text in analysis.models[name]["texts"]]
+    description = f"{facts['architecture']}, {facts['n_layers']} layers: geometry, attention heads, ablation, divergence."
+    shown = {**facts, "id": model_id(name), "others": others, "texts": texts}
+    return _page(
+        "analysis_model.html", f"Analysis of {model_title(facts)}", description, model_id(name), model=shown
+    )
+
+
+def text_page(analysis: Analysis, name: str, text: str) -> bytes:
+    """The page of one prompt or document under one model."""
+    entry = analysis.texts[text]
+    facts = model_facts(analysis.models[name])
+    models = [
+        {"name": other, "path": page_url(text_id(other, text)), "is_here": other == name}
+        for other, model in analysis.models.items()
+        if text in model["texts"]
+    ]
+    shown = {
+        "id": text_id(name, text),
+        "name": plain(entry["name"]),
+        "kind": entry["kind"],
+        "model_page": {"path": page_url(model_id(name)), "title": model_title(facts)},
+        "models": models,
+    }
+    title = f"{plain(entry['name'])} under {model_title(facts)}"
+    description = f"Predictions, attribution, logit lens and attention of one {entry['kind']}."
+    return _page("analysed.html", title, description, text_id(name, text), text=shown)
 
 
 def annotate_page() -> bytes:

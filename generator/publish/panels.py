@@ -13,7 +13,7 @@ import numpy as np
 from generator.errors import FeaturebookError, nearest
 from generator.publish.about import label_rows
 from generator.publish.dictionaries import density, latents, loadings
-from generator.publish.effects import attribution, logits
+from generator.publish.effects import ablation, attribution, logits
 from generator.publish.numbers import significant
 from generator.publish.records import FeatureRecord
 from generator.summaries import Ragged
@@ -98,6 +98,7 @@ PANELS: list[tuple[str, Callable[[FeatureRecord], Any]]] = [
     ("loadings", loadings),
     ("write", write),
     ("logits", logits),
+    ("ablation", ablation),
     ("attribution", attribution),
     ("latents", latents),
     ("density", density),

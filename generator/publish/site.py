@@ -17,6 +17,9 @@ from generator.progress import Progress, Silent
 from generator.publish import pages
 from generator.publish.about import about_shard, annotate_shard
 from generator.publish.addresses import check_distinct, page_path, shard_path
+from generator.publish.analysis import ANALYSIS, model_id, open_analysis, text_id
+from generator.publish.analysis_model import analysis_shard, model_shard
+from generator.publish.analysis_text import attention_shard, attention_shards, text_shard
 from generator.publish.book import Book, open_book
 from generator.publish.cards import card, card_path, carded
 from generator.publish.collection import collection_id, collection_shard, points_id, points_shard
@@ -76,6 +79,7 @@ def publish(
     progress: Progress,
     labels_folder: Path | None = None,
     findings: dict[str, Findings] | None = None,
+    analysis: Path | None = None,
 ) -> dict[str, Any]:
     """Writes all shards and pages.
 
@@ -89,6 +93,7 @@ def publish(
         progress: Advances by one per channel, layer and document.
         labels_folder: With ``*.jsonl`` (docs/labels.md); no labels when absent.
         findings: What only the model could say of channels, by panel.
+        analysis: The folder of the stage ``analyze``; no pages of models when absent.
 
     Returns:
         Facts for the manifest: ``n_channels``, ``n_layers``, ``n_documents``, ``n_pages``, ``n_shards``, ``n_notes``, ``n_labels``,
@@ -100,7 +105,7 @@ def publish(
     """
     is_signed = {channel.id: channel.is_signed for channel in summary.channels}
     labels = read_labels(labels_folder, config.name, is_signed, progress.note) if labels_folder else None
-    book = open_book(config, corpus, summary, labels, findings)
+    book = open_book(config, corpus, summary, labels, findings, open_analysis(analysis))
     selected_panels(config.publish.panels)
     entries = list(_entries(book, progress))
     check_distinct(entry.shard_id for entry in entries)
@@ -157,6 +162,7 @@ def _entries(book: Book, progress: Progress) -> Iterator[Entry]:
         yield Entry(doc_id(doc), partial(document_shard, book, doc), partial(pages.document_page, book, doc))
     yield from _compared(book)
     yield from _found(book)
+    yield from _analysed(book)
     yield Entry("layers", None, partial(pages.layers_page, book))
     yield Entry("documents", None, partial(pages.documents_page, book))
     yield Entry("home", partial(home_shard, book, progress), None)
@@ -172,6 +178,22 @@ def _compared(book: Book) -> Iterator[Entry]:
     for index, places in compared(book).items():
         identifier = values_id(book.summary.channels[index].id)
         yield Entry(identifier, partial(values_shard, book, index, places), None)
+
+
+def _analysed(book: Book) -> Iterator[Entry]:
+    """The models of the analysis, their texts, and the attention that a text's page fetches."""
+    analysis = book.analysis
+    if analysis is None:
+        return
+    yield Entry(ANALYSIS, partial(analysis_shard, analysis), partial(pages.analysis_page, analysis))
+    for name in analysis.models:
+        page = partial(pages.model_page, analysis, name)
+        yield Entry(model_id(name), partial(model_shard, book, analysis, name), page)
+    for name, text in analysis.text_pages():
+        page = partial(pages.text_page, analysis, name, text)
+        yield Entry(text_id(name, text), partial(text_shard, book, analysis, name, text), page)
+        for identifier, path in attention_shards(analysis, name, text):
+            yield Entry(identifier, partial(attention_shard, analysis, name, identifier, path), None)
 
 
 def _found(book: Book) -> Iterator[Entry]:

@@ -22,10 +22,10 @@ const MEANING = {
   density: "Share of tokens at which the channel is active", mean: "Mean activation", std: "Standard deviation of the activation",
   skewness: "Skewness of the activation", kurtosis: "Kurtosis in excess of the normal distribution's", min: "Lowest activation",
   max: "Highest activation", peak: "Largest size of an activation", max_write: "Size of the largest write: scaling · max |activation| · ‖B‖",
-  score: "How well the label predicts the activations",
+  score: "How well the label predicts the activations", ablation: "KL divergence between the model's predictions with and without the direction, in nats per token",
 }
 /** @type {Record<string, string>} */
-const SHORT = { density: "Density", skewness: "Skew", kurtosis: "Kurt.", peak: "|Max|", max_write: "Write" }
+const SHORT = { density: "Density", skewness: "Skew", kurtosis: "Kurt.", peak: "|Max|", max_write: "Write", ablation: "KL zeroed" }
 
 /**
  * Every column that this run can show, the name first.

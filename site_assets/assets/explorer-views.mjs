@@ -11,7 +11,7 @@ import { count } from "./numbers.mjs"
 /** @typedef {{method: string, places: Map<string, [number, number]>}} Layout */
 
 /** Numbers whose axis is logarithmic: they are positive and span decades. */
-const LOGARITHMIC = ["density", "peak", "max_write", "std"]
+const LOGARITHMIC = ["density", "peak", "max_write", "std", "ablation"]
 
 /**
  * The selection as points: two numbers, or places of a collection's map.

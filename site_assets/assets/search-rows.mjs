@@ -21,6 +21,7 @@
  * @property {number | null} max
  * @property {number | null} peak
  * @property {number | null} max_write
+ * @property {number | null} [ablation]
  * @property {number | null} score
  */
 

@@ -52,7 +52,7 @@
 
 /** Columns that a reader sorts, filters and colours by. */
 export const NUMBERS = /** @type {const} */ ([
-  "density", "mean", "std", "skewness", "kurtosis", "min", "max", "peak", "max_write", "score",
+  "density", "mean", "std", "skewness", "kurtosis", "min", "max", "peak", "max_write", "score", "ablation",
 ])
 
 /** Numbers with a range in the address. */

@@ -17,6 +17,9 @@ SITE_SETTINGS = {
     "repository": "repo_url",
     "site_url": "site_url",
 }
+ANALYSIS = "atlas/analysis.md"
+"""The list of analysed models, which only some runs have."""
+
 INDENT = re.compile(r"\n\s+")
 SCRIPT_POLICY = "script-src 'self'"
 COMMENTS = {
@@ -41,12 +44,23 @@ def on_config(config: Any) -> Any:
     if not path.is_file():
         return config
     settings = json.loads(path.read_text("utf-8"))
+    if config.nav and (path.parent / "analysis.md").is_file():
+        config.nav = with_analysis(config.nav)
     if (path.parent / "feed.xml").is_file():
         config.extra["feed"] = "atlas/feed.xml"
     for name, option in SITE_SETTINGS.items():
         if settings.get(name) and not (is_serving and option == "site_url"):
             config[option] = settings[name]
     return config
+
+
+def with_analysis(nav: list[Any]) -> list[Any]:
+    """The navigation with the analysis behind the last generated page, where it does not name it already."""
+    pages = [next(iter(entry.values())) if isinstance(entry, dict) else entry for entry in nav]
+    if ANALYSIS in pages:
+        return nav
+    place = 1 + max((i for i, page in enumerate(pages) if str(page).startswith("atlas/")), default=-1)
+    return [*nav[:place], {"Analysis": ANALYSIS}, *nav[place:]]
 
 
 def on_post_page(output: str, **_: Any) -> str:
