@@ -450,7 +450,7 @@ def _collect(config: RunConfig, folders: Folders, out: Artifact, progress: Progr
     from generator.measure.collections import open_source, open_stream, with_hook_points
     from generator.measure.streams import Models
     from generator.measure.training.recovered import LossMeter
-    from generator.summarize import finish
+    from generator.summarize import dictionary_map, finish
 
     corpus, activations, chunks = _stored_activations(config, folders)
     meter, models = LossMeter(config, corpus, progress), Models(config, corpus, progress)
@@ -462,7 +462,11 @@ def _collect(config: RunConfig, folders: Folders, out: Artifact, progress: Progr
         stream = open_stream(table, config, source, corpus, trained, meter)
         total = _latent_statistics(stream, table, config, corpus, chunks, out, progress)
         summary = finish(total, stream.directions, {"collections": {table.name: stream.facts}})
-        replace(summary, loadings=stream.loadings).save(out.folder / f"{table.name}.h5")
+        plane = dictionary_map(
+            stream.directions[1].vectors, summary.statistics["share_active"], config.seed
+        )
+        summary = replace(summary, loadings=stream.loadings, maps=[plane])
+        summary.save(out.folder / f"{table.name}.h5")
         facts[f"n_latents_{table.name}"] = len(stream.channels)
         source.close()
     return facts
@@ -660,7 +664,7 @@ STAGES = (
           is_wanted=_is_training),
     Stage("summarize", "summary", 1, ("corpus", "extract"), _summarize_depends_on, _summarize, _corpus_tokens,
           is_wanted=_has_adapter),
-    Stage("collect", "latents", 2, ("corpus", "extract", "train"), _collect_depends_on, _collect, _collected_tokens,
+    Stage("collect", "latents", 3, ("corpus", "extract", "train"), _collect_depends_on, _collect, _collected_tokens,
           is_wanted=_has_collections),
     Stage("effects", "effects", 1, ("corpus", "extract", "summarize", "collect"), _effects_depends_on, _effects, _unknown,
           "channels", is_wanted=_has_effects),

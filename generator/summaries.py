@@ -88,6 +88,18 @@ class Loadings:
 
 
 @dataclass(frozen=True)
+class Map:
+    """A dictionary's active latents in the plane: those whose decoder directions are alike lie together."""
+
+    channels: Int[np.ndarray, " channel"]
+    """As indices into the channel table."""
+    places: Float[np.ndarray, "channel 2"]
+    """From 0 to 1 on the longer axis."""
+    method: str
+    """The sentence that says how they were found."""
+
+
+@dataclass(frozen=True)
 class SharedValues:
     """Every value of a run of channels on the same few whole documents, so that channels can be compared token by token."""
 
@@ -163,6 +175,8 @@ class Summary:
     """Sentences for the pages: what was approximated, what was left out."""
     loadings: list[Loadings] = field(default_factory=list)
     """Of the collections that are dictionaries over channels."""
+    maps: list[Map] = field(default_factory=list)
+    """Of the collections that are dictionaries."""
     shared: list[SharedValues] = field(default_factory=list)
     """One of each summary that was joined; none where ``value_tokens`` is 0."""
 
@@ -208,6 +222,11 @@ class Summary:
                 write_array(group, "channels", loadings.channels, "channel")
                 write_array(group, "read", loadings.read, "channel")
                 write_array(group, "write", loadings.write, "channel")
+            for index, plane in enumerate(self.maps):
+                group = file.create_group(f"maps/{index:05d}")
+                group.attrs["method"] = plane.method
+                write_array(group, "channels", plane.channels, "channel")
+                write_array(group, "places", plane.places, "channel")
             for index, shared in enumerate(self.shared):
                 group = file.create_group(f"shared/{index:05d}")
                 group.attrs["first"] = shared.first
@@ -255,6 +274,10 @@ class Summary:
                         group["write"][()],
                     )
                     for _, group in sorted(file.get("loadings", {}).items())
+                ],
+                maps=[
+                    Map(group["channels"][()], group["places"][()], group.attrs["method"])
+                    for _, group in sorted(file.get("maps", {}).items())
                 ],
                 shared=[
                     SharedValues(
@@ -335,6 +358,11 @@ def join(summaries: Sequence[Summary]) -> Summary:
             Loadings(loadings.channels + int(base), loadings.inputs, loadings.read, loadings.write)
             for s, base in zip(summaries, starts)
             for loadings in s.loadings
+        ],
+        maps=[
+            replace(plane, channels=plane.channels + int(base))
+            for s, base in zip(summaries, starts)
+            for plane in s.maps
         ],
         shared=[
             replace(shared, first=shared.first + int(base))

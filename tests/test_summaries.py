@@ -107,6 +107,11 @@ def test_neighbours_cosines_and_loadings_point_to_the_same_channels(
     assert [joined.channels[i].id for i in loadings.channels] == [c.id for c in parts[1].channels]
     np.testing.assert_array_equal(loadings.read, own_loadings.read)
     np.testing.assert_array_equal(loadings.write, own_loadings.write)
+    (plane,), (own_plane,) = joined.maps, parts[1].maps
+    assert len(own_plane.channels) and plane.method == own_plane.method
+    shown = [parts[1].channels[i].id for i in own_plane.channels]
+    assert [joined.channels[i].id for i in plane.channels] == shown
+    np.testing.assert_array_equal(plane.places, own_plane.places)
 
 
 def test_documents_stand_side_by_side(parts: tuple[Summary, Summary], joined: Summary) -> None:

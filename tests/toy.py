@@ -17,6 +17,7 @@ from generator.config import CorpusTable, ModelTable, PublishTable, RunConfig
 from generator.progress import Silent
 from generator.publish import publish
 from generator.summaries import CosineMatrix, Loadings, Profile, Ragged, SharedValues, Summary, join
+from generator.summarize import dictionary_map
 
 K, CONTEXT, SHOWN_TOKENS = 5, 6, 6
 BANDS = [0.5, 0.9, 0.99]
@@ -495,6 +496,7 @@ def toy_dictionary(corpus: Corpus, channels: list[Channel], values: np.ndarray) 
         facts={"collections": {"sae": _dictionary_facts(loadings)}},
         notes=["The threshold of “sae” was estimated."],
         loadings=[loadings],
+        maps=[dictionary_map(loadings.write, summary.statistics["share_active"], toy_config().seed)],
     )
 
 

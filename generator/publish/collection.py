@@ -12,7 +12,6 @@ from generator.publish.book import SCHEMA, Book
 from generator.publish.explorer import token_texts
 from generator.publish.grid import place_of_module
 from generator.publish.home import without_paths
-from generator.publish.layout import lay_out
 from generator.publish.numbers import UNDEFINED, count, percent, significant, three_digits
 from generator.publish.visible import plain
 from generator.summaries import Loadings
@@ -62,15 +61,8 @@ def collection_shard(book: Book, name: str) -> dict[str, Any]:
 
 
 def points_shard(book: Book, name: str) -> dict[str, Any]:
-    """The collection's channels as points: their top tokens and, for a dictionary over channels, places on its map."""
+    """The collection's channels as points: their top tokens and, for a dictionary, places on its map."""
     alive = [index for index in book.collections[name] if not book.is_dead(index)]
-    table = _loadings(book, name)
-    layout = None
-    if table is not None and alive:
-        rows = [book.loadings_of[index][1] for index in alive]
-        found = lay_out(table.write[rows], book.config.seed)
-        places = np.rint(found.places * PLACES).astype(np.int64)
-        layout = {"method": found.method, "x": places[:, 0].tolist(), "y": places[:, 1].tolist()}
     return {
         "schema": SCHEMA,
         "id": points_id(name),
@@ -80,8 +72,20 @@ def points_shard(book: Book, name: str) -> dict[str, Any]:
                 token_texts(book, book.summary.top_tokens, index, POINT_TOKENS) for index in alive
             ],
         },
-        "layout": layout,
+        "layout": _layout(book, alive),
     }
+
+
+def _layout(book: Book, alive: list[int]) -> dict[str, Any] | None:
+    """The places of some channels of one collection on its map."""
+    if not alive:
+        return None
+    for plane in book.summary.maps:
+        rows = {channel: row for row, channel in enumerate(plane.channels.tolist())}
+        if alive[0] in rows:
+            places = np.rint(plane.places[[rows[index] for index in alive]] * PLACES).astype(np.int64)
+            return {"method": plane.method, "x": places[:, 0].tolist(), "y": places[:, 1].tolist()}
+    return None
 
 
 def collection_facts(book: Book, name: str) -> dict[str, Any]:

@@ -3,5 +3,6 @@
 from generator.summarize.accumulator import STATISTICS, Accumulator
 from generator.summarize.blank import blank_summary
 from generator.summarize.finish import finish
+from generator.summarize.layout import dictionary_map
 
-__all__ = ["STATISTICS", "Accumulator", "blank_summary", "finish"]
+__all__ = ["STATISTICS", "Accumulator", "blank_summary", "dictionary_map", "finish"]

@@ -63,7 +63,7 @@ def test_every_direction_has_its_place_in_the_grid(
 
 def test_a_dictionary_over_something_else_has_no_grid_and_no_map(run: tuple[Corpus, Summary]) -> None:
     corpus, summary = run
-    publication = publish_to_memory(toy_config(), corpus, dataclasses.replace(summary, loadings=[]))
+    publication = publish_to_memory(toy_config(), corpus, dataclasses.replace(summary, loadings=[], maps=[]))
     assert publication.shard("collection/sae")["grid"] is None
     assert publication.shard("collection/sae/points")["layout"] is None
     assert "loadings" not in publication.shard("sae/1")

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
+from generator.summaries import Map
+
 NEIGHBOURS = 15
 ROUNDS = 150
 REPELLED_BY = 5
@@ -18,6 +20,9 @@ REPELLED_BY = 5
 A, B = 0.583, 1.334
 """The curve 1 / (1 + A·d^(2B)) that stands for a smallest distance of 0.5 (umap-learn, ``find_ab_params``): points that are
 alike still lie apart, so that each can be pointed to."""
+
+WIDEST = 4096
+"""Inputs up to which principal components are exact; of wider rows (a crosscoder's) they are found by subspace iteration."""
 
 FEWEST = 3 * NEIGHBOURS
 """Fewer points than this are laid out by their principal components alone."""
@@ -35,6 +40,23 @@ class Layout:
 
     places: Float[np.ndarray, "channel 2"]
     method: str
+
+
+def dictionary_map(
+    vectors: Float[np.ndarray, "channel input"], share_active: Float[np.ndarray, " channel"], seed: int
+) -> Map:
+    """The map of a dictionary's latents; those that were never active have no place.
+
+    Args:
+        vectors: Decoder rows of all latents; of a crosscoder all places side by side.
+        share_active: The share of tokens at which each is active.
+        seed: See ``lay_out``.
+    """
+    alive = np.flatnonzero(share_active != 0)
+    if not len(alive):
+        return Map(alive, np.zeros((0, 2)), METHOD_PCA)
+    found = lay_out(vectors[alive], seed)
+    return Map(alive, found.places, found.method)
 
 
 def lay_out(vectors: Float[np.ndarray, "channel input"], seed: int = 0) -> Layout:
@@ -57,10 +79,26 @@ def lay_out(vectors: Float[np.ndarray, "channel input"], seed: int = 0) -> Layou
 def _principal(unit: Float[np.ndarray, "channel input"]) -> Float[np.ndarray, "channel 2"]:
     """The first two principal components, with signs fixed so that the largest entry of each axis is positive."""
     centred = unit - unit.mean(axis=0)
-    _, axes = np.linalg.eigh(centred.T.astype(np.float64) @ centred)
-    axes = np.pad(axes[:, ::-1][:, :2], ((0, 0), (0, max(0, 2 - axes.shape[1]))))
+    if centred.shape[1] <= WIDEST:
+        _, axes = np.linalg.eigh(centred.T.astype(np.float64) @ centred)
+        axes = axes[:, ::-1]
+    else:
+        axes = _leading_axes(centred)
+    axes = np.pad(axes[:, :2], ((0, 0), (0, max(0, 2 - axes.shape[1]))))
     axes = axes * np.where(axes[np.abs(axes).argmax(axis=0), [0, 1]] < 0, -1, 1)
     return centred @ axes
+
+
+def _leading_axes(
+    centred: Float[np.ndarray, "channel input"], n: int = 10, rounds: int = 12
+) -> Float[np.ndarray, "input k"]:
+    """The leading principal axes without an input × input matrix (Halko, Martinsson & Tropp 2011, algorithm 4.4)."""
+    start = np.random.default_rng(0).standard_normal((centred.shape[1], n)).astype(np.float32)
+    axes, _ = np.linalg.qr(start)
+    for _ in range(rounds):
+        axes, _ = np.linalg.qr(centred.T @ (centred @ axes))
+    _, _, turned = np.linalg.svd((centred @ axes).astype(np.float64), full_matrices=False)
+    return axes @ turned.T
 
 
 def nearest_rows(

@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from generator.publish.layout import FEWEST, METHOD_GRAPH, METHOD_PCA, lay_out, nearest_rows
+from generator.summarize import layout as layouts
+from generator.summarize.layout import (
+    FEWEST,
+    METHOD_GRAPH,
+    METHOD_PCA,
+    dictionary_map,
+    lay_out,
+    nearest_rows,
+)
 
 
 def clusters(n: int = 300, n_clusters: int = 6, width: int = 32) -> tuple[np.ndarray, np.ndarray]:
@@ -63,3 +71,20 @@ def test_the_nearest_rows_are_those_of_largest_cosine() -> None:
     np.fill_diagonal(products, -np.inf)
     np.testing.assert_allclose(cosines, -np.sort(-products, axis=1)[:, :5], atol=1e-6)
     np.testing.assert_allclose(np.take_along_axis(products, indices, axis=1), cosines, atol=1e-6)
+
+
+def test_only_what_was_active_has_a_place() -> None:
+    vectors, _ = clusters(60)
+    share = np.where(np.arange(60) % 6 == 0, 0.0, 0.1)
+    share[1] = np.nan  # of unknown density
+    found = dictionary_map(vectors, share, seed=3)
+    np.testing.assert_array_equal(found.channels, np.flatnonzero(np.arange(60) % 6))
+    np.testing.assert_array_equal(found.places, lay_out(vectors[found.channels], 3).places)
+    assert not len(dictionary_map(vectors, np.zeros(60), 0).places)
+
+
+def test_wide_rows_get_the_same_principal_components(monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors, _ = clusters(40, n_clusters=3, width=200)
+    exact = lay_out(vectors).places
+    monkeypatch.setattr(layouts, "WIDEST", 100)
+    np.testing.assert_allclose(lay_out(vectors).places, exact, atol=1e-3)
