@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 
 from generator.publish.book import STEPS, Book
 from generator.publish.explorer import token_texts
-from generator.publish.numbers import significant
+from generator.publish.numbers import rounded, significant
 from generator.publish.records import FeatureRecord
 from generator.summaries import Loadings
 
@@ -30,7 +30,7 @@ def loadings(record: FeatureRecord) -> dict[str, Any] | None:
 def _side(book: Book, inputs: list[str], weights: Float[np.ndarray, " input"]) -> dict[str, Any]:
     """One side of a latent: quantised weights and the strongest by size, each with its share of Σ|weight|."""
     weights = np.nan_to_num(weights.astype(np.float64), posinf=0.0, neginf=0.0)
-    scale = float(np.abs(weights).max(initial=0.0)) / STEPS
+    scale = rounded(float(np.abs(weights).max(initial=0.0)) / STEPS, book.preset.digits)
     by_size = np.argsort(-np.abs(weights), kind="stable")
     order, kept = by_size[: book.preset.named], np.sort(by_size[: book.preset.weights])
     total = float(np.abs(weights).sum())

@@ -2,6 +2,9 @@
 
 import math
 from decimal import ROUND_HALF_UP, Context
+from typing import Any
+
+import numpy as np
 
 UNDEFINED = "–"
 """Shown where a number is not defined."""
@@ -49,3 +52,16 @@ def count(n: int | None) -> str:
 def significant(value: float | None, digits: int = 6) -> float | None:
     """A number rounded to some significant digits, for tables that would be large; None when not finite."""
     return None if value is None or not math.isfinite(value) else float(f"{value:.{digits}g}")
+
+
+def rounded(value: Any, digits: int | None) -> Any:
+    """JSON with every number that is not whole rounded to some significant digits; as it is when None."""
+    if digits is None:
+        return value
+    if isinstance(value, np.ndarray) and value.dtype.kind == "f":
+        value = value.tolist()
+    if isinstance(value, dict):
+        return {name: rounded(part, digits) for name, part in value.items()}
+    if isinstance(value, list):
+        return [rounded(part, digits) for part in value]
+    return significant(value, digits) if isinstance(value, float) else value

@@ -12,10 +12,13 @@ import numpy as np
 
 from generator.errors import FeaturebookError, nearest
 from generator.publish.about import label_rows
+from generator.publish.crosscoder import crosscoder
 from generator.publish.dictionaries import density, latents, loadings
 from generator.publish.effects import ablation, attribution, logits
+from generator.publish.latent_effects import latent_effects
 from generator.publish.numbers import significant
 from generator.publish.records import FeatureRecord
+from generator.publish.runs import runs
 from generator.summaries import Ragged
 
 
@@ -64,7 +67,7 @@ def neighbours(record: FeatureRecord) -> dict[str, Any] | None:
             {
                 "id": book.summary.channels[other].id,
                 "value": significant(value),
-                "has_page": other in book.published_set,
+                **({} if other in book.published_set else {"has_page": False}),
                 **_named(book.labels.text(book.summary.channels[other].id)),
             }
             for other, value in zip(rows["channel"].tolist()[:most], rows["value"].tolist())
@@ -97,12 +100,15 @@ PANELS: list[tuple[str, Callable[[FeatureRecord], Any]]] = [
     ("bottom_tokens", bottom_tokens),
     ("loadings", loadings),
     ("write", write),
+    ("crosscoder", crosscoder),
+    ("latent_effects", latent_effects),
     ("logits", logits),
     ("ablation", ablation),
     ("attribution", attribution),
     ("latents", latents),
     ("density", density),
     ("neighbours", neighbours),
+    ("runs", runs),
     ("profiles", profiles),
     ("labels", labels),
 ]

@@ -32,6 +32,10 @@ class Preset:
     """Strongest weights of either side of a latent."""
     named: int
     """Directions named beside a latent's weights, and latents of each sign named on a direction's page."""
+    digits: int | None
+    """Significant digits of the numbers of panels."""
+    precision: int | None
+    """Significant digits of statistics, of activations at peaks, and of the unit of the quantised ones."""
 
     def most_examples(self, group: str) -> int | None:
         """How many examples of a group are shown at most."""
@@ -41,8 +45,8 @@ class Preset:
 
 
 PRESETS = {
-    "full": Preset("full", 1000, None, None, None, None, None, None, None, 10),
-    "compact": Preset("compact", 100, 8, 6, 1, 3, 8, 5, 24, 5),
+    "full": Preset("full", 1000, None, None, None, None, None, None, None, 10, None, None),
+    "compact": Preset("compact", 100, 8, 6, 1, 2, 8, 5, 16, 5, 4, 6),
 }
 """The presets by name."""
 

@@ -16,7 +16,8 @@ def opened(shard: dict[str, Any]) -> dict[str, Any]:
     if "groups" in shard:
         names = chain.from_iterable(repeat(g["group"], g["n_examples"]) for g in shard["groups"])
         examples = _records(shard, shard["examples"], list(names))
-        return {**shard, "examples": examples, "histogram": with_edges(shard["histogram"])}
+        groups = [{**g, **shares(g, shard["stats"])} for g in shard["groups"]]
+        return {**shard, "examples": examples, "groups": groups, "histogram": with_edges(shard["histogram"])}
     if "cards" in shard:
         return {**shard, "cards": [_opened_card(shard, card) for card in shard["cards"]]}
     if "modules" in shard:
@@ -28,6 +29,15 @@ def opened(shard: dict[str, Any]) -> dict[str, Any]:
             ],
         }
     return shard
+
+
+def shares(group: dict[str, Any], stats: dict[str, Any]) -> dict[str, float | None]:
+    """A group's ``share`` of the measured tokens and, of a band, its ``share_of_side``: of those with the same sign."""
+    n, band = stats["n_tokens"], group["group"].removeprefix("band:")
+    name = {"+": "share_positive", "-": "share_negative"}.get(band[0]) if band != group["group"] else None
+    n_side = round((stats[name] or 0.0) * n) if name else 0
+    count = group["count"]
+    return {"share": count / n if n else None, "share_of_side": count / n_side if n_side else None}
 
 
 def with_edges(histogram: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from generator.blocks import Channel
 from generator.publish.addresses import page_url
 from generator.publish.book import STEPS, Book, finite_list
-from generator.publish.numbers import significant
+from generator.publish.numbers import rounded, significant
 from generator.publish.presets import first_of_each
 from generator.publish.tokens import StringTable
 
@@ -57,7 +57,8 @@ def open_record(book: Book, index: int, strings: StringTable | None = None) -> F
 def open_own_record(book: Book, index: int) -> FeatureRecord:
     """The record of a channel for its own page, which the preset makes shorter or not."""
     preset = book.preset
-    return FeatureRecord(book, index, book.strings(), scale_of(book, index, preset.steps), preset.context)
+    scale = rounded(scale_of(book, index, preset.steps), preset.precision)
+    return FeatureRecord(book, index, book.strings(), scale, preset.context)
 
 
 def identity_of(book: Book, index: int) -> dict[str, Any]:
@@ -210,38 +211,26 @@ def groups_of(record: FeatureRecord) -> list[dict[str, Any]]:
     n, is_signed = stats["n_tokens"], book.summary.channels[index].is_signed
     bands = {name: finite_list(column[index]) for name, column in book.summary.bands.items()}
     band_names = [group for group in book.summary.groups if group.startswith("band:")]
-    n_side = {
-        sign: round((stats[name] or 0.0) * n)
-        for sign, name in (("+", "share_positive"), ("-", "share_negative"))
-    }
-    drawn_from = n if is_signed else round((stats["share_active"] or 0.0) * n)
+    n_above, n_below, n_active = (
+        round((stats[name] or 0.0) * n) for name in ("share_positive", "share_negative", "share_active")
+    )
     named = {
-        "top": (n_side["+"], 0.0, stats["max"]),
-        "bottom": (n_side["-"], stats["min"], 0.0),
-        "random": (drawn_from, stats["min"] if is_signed else 0.0, stats["max"]),
+        "top": (n_above, 0.0, stats["max"]),
+        "bottom": (n_below, stats["min"], 0.0),
+        "random": (n if is_signed else n_active, stats["min"] if is_signed else 0.0, stats["max"]),
         **dict(zip(band_names, zip(bands["count"], bands["low"], bands["high"]))),
     }
     return [
-        _group(group, *named[group], n_tokens=n, n_side=n_side.get(group.removeprefix("band:")[0]))
-        | {"n_examples": n_examples[place], "n_found": n_found[place]}
+        _group(group, *named[group]) | {"n_examples": n_examples[place], "n_found": n_found[place]}
         for place, group in enumerate(book.summary.groups)
         if group in shown_groups(book, index)
     ]
 
 
-def _group(
-    group: str, count: int, low: float | None, high: float | None, *, n_tokens: int, n_side: int | None
-) -> dict[str, Any]:
-    """A group that stands for no token has no range; only bands are part of a side."""
+def _group(group: str, count: int, low: float | None, high: float | None) -> dict[str, Any]:
+    """A group that stands for no token has no range. What share of the tokens it is, readers work out (reading.py)."""
     ends = {"low": significant(low), "high": significant(high)} if count else {"low": None, "high": None}
-    of_side = None if n_side is None else _share(count, n_side)
-    return {
-        "group": group,
-        "count": count,
-        "share": significant(_share(count, n_tokens)),
-        "share_of_side": significant(of_side),
-        **ends,
-    }
+    return {"group": group, "count": count, **ends}
 
 
 def _share(part: int, whole: int) -> float | None:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from generator.publish.book import SCHEMA
+from generator.publish.numbers import rounded
 from generator.publish.panels import ALWAYS, selected_panels
 from generator.publish.records import (
     FeatureRecord,
@@ -25,11 +26,12 @@ def channel_shard(record: FeatureRecord) -> dict[str, Any]:
     book = record.book
     is_dead = book.is_dead(record.index)
     examples = examples_of(record, no_examples if is_dead else kept_examples(record))
+    examples["value"] = rounded(examples["value"], book.preset.precision)
     panels = {}
     for name, build in selected_panels(book.config.publish.panels):
         shown = build(record) if not is_dead or name in DEAD_PANELS else None
         if shown is not None:
-            panels[name] = shown
+            panels[name] = rounded(shown, book.preset.digits)
     return {
         "schema": SCHEMA,
         **identity_of(book, record.index),
@@ -38,7 +40,7 @@ def channel_shard(record: FeatureRecord) -> dict[str, Any]:
         "previous": book.neighbour_in_order(record.index, -1),
         "next": book.neighbour_in_order(record.index, 1),
         "scale": record.scale,
-        "stats": stats_of(book, record.index),
+        "stats": rounded(stats_of(book, record.index), book.preset.precision),
         "histogram": histogram_of(book, record.index),
         "examples": examples,
         **sources_of(book, examples),

@@ -4,6 +4,9 @@ import { makeContext } from "./main.mjs"
 const input = /** @type {HTMLInputElement | null} */ (document.getElementById("fb-search-input"))
 const form = input?.form
 if (input && form) {
+  input.autocomplete = "off"
+  input.spellcheck = false
+  for (const name of ["autocapitalize", "autocorrect"]) input.setAttribute(name, "off")
   const context = makeContext(new URL(form.dataset.root ?? ".", document.baseURI).href)
   /** @type {Promise<void> | null} */
   let opened = null

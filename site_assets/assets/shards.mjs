@@ -154,7 +154,12 @@ export async function fetchJson(address) {
 export function opened(shard) {
   if (shard.groups) {
     const groups = shard.groups.flatMap((/** @type {Group} */ one) => Array(one.n_examples).fill(one.group))
-    return { ...shard, examples: records(shard, shard.examples, groups), histogram: withEdges(shard.histogram) }
+    return {
+      ...shard,
+      examples: records(shard, shard.examples, groups),
+      groups: shard.groups.map((/** @type {Group} */ one) => ({ ...one, ...shares(one, shard.stats) })),
+      histogram: withEdges(shard.histogram),
+    }
   }
   if (shard.cards) {
     const card = (/** @type {any} */ one) => ({ ...one, example: records(shard, one.example, [one.example_group])[0] ?? null })
@@ -174,6 +179,18 @@ export function opened(shard) {
 function openedChannel(shard, channel) {
   const side = (/** @type {"top" | "bottom"} */ name) => records(shard, channel[name], channel[name].doc.map(() => name))
   return { ...channel, top: side("top"), bottom: side("bottom"), histogram: withEdges(channel.histogram) }
+}
+
+/**
+ * A group's share of the measured tokens and, of a band, of those with the same sign.
+ * @param {Group} group
+ * @param {Stats} stats
+ */
+function shares({ group, count }, { n_tokens, share_positive, share_negative }) {
+  const sign = group.startsWith("band:") ? group[5] : ""
+  const ofSide = sign === "+" ? share_positive : sign === "-" ? share_negative : null
+  const nSide = Math.round((ofSide ?? 0) * n_tokens)
+  return { share: n_tokens ? count / n_tokens : null, share_of_side: nSide ? count / nSide : null }
 }
 
 /**

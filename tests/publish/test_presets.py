@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from generator.blocks import Corpus
+from generator.publish.numbers import rounded, significant
 from generator.publish.presets import AUTOMATIC_ABOVE, PRESETS, first_of_each, preset_of
 from generator.summaries import Summary
 from tests.publish.conftest import Publication, publish_to_memory
@@ -45,11 +46,8 @@ def test_examples_are_the_first_of_each_group_and_shorter(
             first = short["start"] - long["start"]
             peak = short["position"] - short["start"]
             assert peak <= COMPACT.context and len(short["text"]) - 1 - peak <= COMPACT.context
-            assert (short["doc"], short["position"], short["value"]) == (
-                long["doc"],
-                long["position"],
-                long["value"],
-            )
+            assert (short["doc"], short["position"]) == (long["doc"], long["position"])
+            assert short["value"] == significant(long["value"])
             part = slice(first, first + len(short["text"]))
             assert short["token_ids"] == long["token_ids"][part]
             for a, b in zip(short["values"], long["values"][part]):
@@ -68,8 +66,9 @@ def test_a_compact_shard_is_valid_and_keeps_what_it_is_measured_by(
         raw = orjson.loads(compact.shards[f"{identifier}.json"])
         validator("channel").validate(raw)
         whole = publication.shard(identifier)
-        for field in ("stats", "panels", "profiles"):
-            assert raw[field] == whole[field]
+        assert raw["panels"] == whole["panels"]
+        assert raw["stats"] == rounded(whole["stats"], 6) and raw["profiles"] == rounded(whole["profiles"], 4)
+        assert raw["histogram"] == {k: v for k, v in whole["histogram"].items() if k != "edges"}
         assert len(raw["top_tokens"]) <= COMPACT.tokens
         assert all(len(entries) <= COMPACT.neighbours for entries in raw["neighbours"].values())
 
