@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from generator.artifacts import to_json
 from generator.publish.analysis import MAIN, Analysis, rounded
 from generator.publish.book import SCHEMA, Book
+from generator.publish.numbers import significant
 from generator.publish.records import quantise, scale_of
 from generator.publish.visible import plain
 
@@ -43,17 +44,14 @@ def document_shard(book: Book, doc: int) -> dict[str, Any]:
         "text": text,
         "is_measured": corpus.is_measured[tokens].astype(np.int64),
         **strings.fields(),
-        "channels": [
-            {
-                "id": book.summary.channels[index].id,
-                "has_page": index in book.published_set,
-                "is_signed": book.summary.channels[index].is_signed,
-                "scale": float(scale),
-                "reference_rms": book.summary.channels[index].reference_rms,
-                "max_here": here,
-            }
-            for index, scale, here in zip(order, scales, largest)
-        ],
+        "channels": {
+            "id": [book.summary.channels[index].id for index in order],
+            "has_page": [int(index in book.published_set) for index in order],
+            "is_signed": [int(book.summary.channels[index].is_signed) for index in order],
+            "scale": scales,
+            "reference_rms": [significant(book.summary.channels[index].reference_rms) for index in order],
+            "max_here": [significant(here) for here in largest],
+        },
         "strongest": _strongest(channel, value, order, scales),
         **(analysed_part(book.analysis, doc) if book.analysis else {}),
     }
@@ -130,11 +128,15 @@ def _strongest(
     order: list[int],
     scales: Float[np.ndarray, " channel"],
 ) -> dict[str, Any]:
-    """Per token: indices into ``channels`` (−1 for none), and the values as integers × that channel's scale."""
+    """Per token: indices into ``channels``, and as many values as integers × that channel's scale."""
     size = max([int(channel.max(initial=-1)), *order], default=-1) + 2
     place = np.full(size, -1)
     place[order] = np.arange(len(order))
     here = np.where(channel >= 0, place[channel], -1)
     units = np.concatenate([np.where(scales > 0, scales, 1.0), [1.0]])[here]
-    values = quantise(np.where(here >= 0, value, 0.0) / units, 1.0)
-    return {"channel": np.ascontiguousarray(here), "value": values}
+    values = np.asarray(quantise(np.where(here >= 0, value, 0.0) / units, 1.0))
+    known = here >= 0
+    return {
+        "channel": [row[kept].tolist() for row, kept in zip(here, known)],
+        "value": [row[kept].tolist() for row, kept in zip(values, known)],
+    }

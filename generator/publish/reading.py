@@ -8,7 +8,8 @@ from typing import Any
 
 
 def opened(shard: dict[str, Any]) -> dict[str, Any]:
-    """A channel, layer or home shard with its examples as lists of records; any other shard as it is.
+    """A channel, layer or home shard with its examples as lists of records, a document's with its channels as one; any
+    other shard as it is.
 
     A record has ``group``, ``doc``, ``doc_name``, ``has_page``, ``position``, ``value``, ``start`` (position of the
     window's first token), ``token_ids``, ``text`` and ``values``.
@@ -28,6 +29,8 @@ def opened(shard: dict[str, Any]) -> dict[str, Any]:
                 for entry in shard["modules"]
             ],
         }
+    if "strongest" in shard:
+        return {**shard, "channels": _rows(shard["channels"])}
     return shard
 
 
@@ -44,6 +47,12 @@ def with_edges(histogram: dict[str, Any]) -> dict[str, Any]:
     """A histogram with the ``edges`` of its bins, one more than bins."""
     first, step, counts = histogram["first"], histogram["step"], histogram["counts"]
     return {**histogram, "edges": [(first + i) * step for i in range(len(counts) + 1)] if counts else []}
+
+
+def _rows(table: dict[str, list[Any]]) -> list[dict[str, Any]]:
+    """The channels of a document, one record each."""
+    rows = [dict(zip(table, row)) for row in zip(*table.values())]
+    return [{**row, **{name: bool(row[name]) for name in ("has_page", "is_signed")}} for row in rows]
 
 
 def _opened_channel(shard: dict[str, Any], channel: dict[str, Any]) -> dict[str, Any]:

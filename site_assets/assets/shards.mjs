@@ -169,7 +169,23 @@ export function opened(shard) {
     const module = (/** @type {any} */ one) => ({ ...one, channels: one.channels.map((/** @type {any} */ channel) => openedChannel(shard, channel)) })
     return { ...shard, modules: shard.modules.map(module) }
   }
+  if (shard.strongest) return { ...shard, channels: rows(shard.channels) }
   return shard
+}
+
+/**
+ * The channels of a document, one record each.
+ * @param {Record<string, any[]>} table
+ */
+function rows(table) {
+  return table.id.map((id, row) => ({
+    id,
+    has_page: Boolean(table.has_page[row]),
+    is_signed: Boolean(table.is_signed[row]),
+    scale: table.scale[row],
+    reference_rms: table.reference_rms[row],
+    max_here: table.max_here[row],
+  }))
 }
 
 /**

@@ -33,17 +33,15 @@ def test_the_strongest_channels_are_the_summarys(
         shard = publication.shard(f"doc/{doc}")
         first = chosen["offsets"][number]
         for token in range(shard["n_tokens"]):
-            for slot, place in enumerate(shard["strongest"]["channel"][token]):
-                stored = int(chosen["channel"][first + token, slot])
-                is_silent = not (summary.channels[stored].is_signed or chosen["value"][first + token, slot])
-                assert (place == -1) == (stored == -1 or is_silent)
-                if place >= 0:
-                    entry = shard["channels"][place]
-                    assert entry["id"] == summary.channels[stored].id
-                    assert entry["is_signed"] == summary.channels[stored].is_signed
-                    value = shard["strongest"]["value"][token][slot]
-                    stored_value = float(chosen["value"][first + token, slot])
-                    assert abs(value * entry["scale"] - stored_value) <= entry["scale"] / 2 * (1 + 1e-6)
+            stored = zip(chosen["channel"][first + token].tolist(), chosen["value"][first + token].tolist())
+            firing = [(c, v) for c, v in stored if c >= 0 and (summary.channels[c].is_signed or v)]
+            places, values = (shard["strongest"][name][token] for name in ("channel", "value"))
+            assert len(places) == len(values) == len(firing)
+            for place, value, (index, stored_value) in zip(places, values, firing):
+                entry = shard["channels"][place]
+                assert entry["id"] == summary.channels[index].id
+                assert entry["is_signed"] == summary.channels[index].is_signed
+                assert abs(value * entry["scale"] - stored_value) <= entry["scale"] / 2 * (1 + 1e-6)
 
 
 def test_the_strongest_in_the_document_come_first(publication: Publication) -> None:
@@ -86,12 +84,13 @@ def test_values_that_are_not_finite_are_null(run: tuple[Corpus, Summary]) -> Non
 
     from generator.publish.book import open_book
     from generator.publish.documents import document_shard
+    from generator.publish.reading import opened
     from tests.toy import toy_config
 
     corpus, summary = run
     value = summary.documents["value"].copy()
     value[1, 0] = np.inf
     broken = replace(summary, documents={**summary.documents, "value": value})
-    shard = document_shard(open_book(toy_config(), corpus, broken), 0)
+    shard = opened(document_shard(open_book(toy_config(), corpus, broken), 0))
     assert shard["strongest"]["value"][1][0] is None
     assert all(np.isfinite(channel["max_here"]) for channel in shard["channels"])
