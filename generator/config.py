@@ -17,7 +17,24 @@ Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
 
 
-RESERVED = ("compare", "values", "runs", "layer", "doc", "collection", "explorer", "layers", "documents", "home", "search", "token", "about", "annotate", "discuss", "cards")
+RESERVED = (
+    "compare",
+    "values",
+    "runs",
+    "layer",
+    "doc",
+    "collection",
+    "explorer",
+    "layers",
+    "documents",
+    "home",
+    "search",
+    "token",
+    "about",
+    "annotate",
+    "discuss",
+    "cards",
+)
 """Names that addresses of the site begin with."""
 
 
@@ -414,7 +431,9 @@ class AnalyzeTable(Table):
         names = [model.name for model in self.models]
         for name in names:
             if name == "main" or not name.replace("-", "").replace("_", "").isalnum() or not name.isascii():
-                raise ValueError(f"model {name!r} cannot be used: take letters, digits, - and _, and not main")
+                raise ValueError(
+                    f"model {name!r} cannot be used: take letters, digits, - and _, and not main"
+                )
         if len({name.lower() for name in names}) < len(names):
             raise ValueError(f"analysed models need different names; these are {', '.join(names)}")
         return self
@@ -471,6 +490,20 @@ class EffectsTable(Table):
     """Latents of each collection that are ablated in one document, the strongest there."""
 
 
+class OtherRunTable(Table):
+    """``[[publish.compare_with]]``: another run whose channels are matched with this one's; docs/comparing.md."""
+
+    name: str
+    """What the pages call it, and its address: ``step-1000``."""
+    build: str
+    """Its build folder, with at least ``corpus/``, ``summary/`` or ``latents/``, and ``activations/channels.h5``."""
+    match: Literal["nearest", "id"] = "nearest"
+    """Counterparts: the ``nearest`` by the cosine of their vectors (by correlation on the same text where those are not known),
+    or the channel of the same ``id``."""
+    site: str = ""
+    """Address of its own site, for links."""
+
+
 class PublishTable(Table):
     """``[publish]``: the site."""
 
@@ -503,6 +536,11 @@ class PublishTable(Table):
     """Comments on a page of their own, loaded after a click."""
     cards: Count = 500
     """Most pictures for link previews: of picked channels, then of labelled ones."""
+    bundle: list[Literal["tables", "attention", "figures", "animation", "report", "provenance"]] = []
+    """Parts of the bundle that the site offers for download (docs/export.md); none when empty. ``tables``, ``attention`` and
+    ``provenance`` take seconds, ``figures`` and what is made of them about half a second per chart."""
+    compare_with: list[OtherRunTable] = []
+    """Other runs: checkpoints of one training, other seeds, other adapters."""
 
 
 class RunConfig(Table):
@@ -621,7 +659,14 @@ def _with_absolute_paths(config: RunConfig, folder: Path) -> RunConfig:
         )
         for c in config.collections
     ]
-    update: dict[str, Any] = {"model": model, "corpus": corpus, "collections": collections}
+    others = [o.model_copy(update={"build": resolve(_as_path(o.build))}) for o in config.publish.compare_with]
+    publish = config.publish.model_copy(update={"compare_with": others})
+    update: dict[str, Any] = {
+        "model": model,
+        "corpus": corpus,
+        "collections": collections,
+        "publish": publish,
+    }
     if config.analyze:
         update["analyze"] = _resolve_analysis(config.analyze, resolve)
     return config.model_copy(update=update)

@@ -462,9 +462,7 @@ def _collect(config: RunConfig, folders: Folders, out: Artifact, progress: Progr
         stream = open_stream(table, config, source, corpus, trained, meter)
         total = _latent_statistics(stream, table, config, corpus, chunks, out, progress)
         summary = finish(total, stream.directions, {"collections": {table.name: stream.facts}})
-        plane = dictionary_map(
-            stream.directions[1].vectors, summary.statistics["share_active"], config.seed
-        )
+        plane = dictionary_map(stream.directions[1].vectors, summary.statistics["share_active"], config.seed)
         summary = replace(summary, loadings=stream.loadings, maps=[plane])
         summary.save(out.folder / f"{table.name}.h5")
         facts[f"n_latents_{table.name}"] = len(stream.channels)
@@ -536,7 +534,8 @@ def _effects_depends_on(config: RunConfig, folders: Folders) -> Any:
 
 
 def _effects(config: RunConfig, folders: Folders, out: Artifact, progress: Progress) -> dict[str, Any]:
-    from generator.measure.effects.stage import EffectsRun, measure_effects
+    from generator.measure.effects.run import EffectsRun
+    from generator.measure.effects.stage import measure_effects
 
     summary = folders.build / "summary" / "summary.h5"
     run = EffectsRun(
@@ -544,7 +543,9 @@ def _effects(config: RunConfig, folders: Folders, out: Artifact, progress: Progr
         corpus=load_corpus(folders),
         activations=folders.build / "activations",
         adapter=Summary.load(summary) if _has_adapter(config) else None,
-        latents={c.name: Summary.load(folders.build / "latents" / f"{c.name}.h5") for c in config.collections},
+        latents={
+            c.name: Summary.load(folders.build / "latents" / f"{c.name}.h5") for c in config.collections
+        },
         trained=folders.build / "dictionaries",
         progress=progress,
     )
@@ -599,9 +600,9 @@ def analyze_alone(config: RunConfig, prompts: Sequence[str], folders: Folders) -
     stage = stage_named("analyze")
     with show(stage.name, None, stage.unit) as progress:
         texts = analyze_prompts(config, prompts, folders.build / stage.folder, progress)
-    is_built = all(_manifest_key(s, folders) for s in stages_of(config) if s.name != "publish")
-    if is_built:
-        build(config, folders, only=["publish"], force=True)
+    shown = [s.name for s in stages_of(config) if s.name in ("publish", "bundle")]
+    if all(_manifest_key(s, folders) for s in stages_of(config) if s.name not in shown):
+        build(config, folders, only=shown, force=True)
     return texts
 
 
@@ -612,12 +613,22 @@ def _publish_depends_on(config: RunConfig, folders: Folders) -> Any:
     # Pages cost seconds, so any change of the code that renders them renders them anew.
     code = path_key(str(Path(__file__).parent / "publish" / "**" / "*.py"))
     labels = [[path.name, file_key(path)] for path in sorted(folders.labels.glob("*.jsonl"))]
-    return [config.publish.model_dump(), config.name, path_key(str(folders.docs / "notes")), labels, code]
+    others = [
+        [
+            path_key(str(Path(other.build) / part))
+            for part in ("summary/*.h5", "latents/*.h5", "activations/channels.h5")
+        ]
+        for other in config.publish.compare_with
+    ]
+    table = config.publish.model_dump(exclude={"compare_with": {"__all__": {"build"}}})
+    return [table, others, config.name, path_key(str(folders.docs / "notes")), labels, code]
 
 
 def _publish(config: RunConfig, folders: Folders, out: Artifact, progress: Progress) -> dict[str, Any]:
     from generator.publish import publish
 
+    if not config.publish.bundle:
+        _bundle_path(folders).unlink(missing_ok=True)  # of an earlier run file
     corpus = load_corpus(folders)
     return publish(
         config,
@@ -629,6 +640,10 @@ def _publish(config: RunConfig, folders: Folders, out: Artifact, progress: Progr
         progress,
         folders.labels,
         findings=_all_findings(config, folders),
+        analysis=folders.build / "analysis" if _is_analyzed(config) else None,
+        directions=Activations(folders.build / "activations").load_channels()[1]
+        if config.publish.compare_with and _has_adapter(config)
+        else [],
     )
 
 
@@ -656,6 +671,31 @@ def _has_pages(folders: Folders, manifest: dict[str, Any]) -> bool:
     ).exists()
 
 
+# --- bundle ----------------------------------------------------------------------------------------------------
+
+
+def _offers_bundle(config: RunConfig) -> bool:
+    return bool(config.publish.bundle)
+
+
+def _bundle_depends_on(config: RunConfig, folders: Folders) -> Any:
+    code = path_key(str(Path(__file__).parent / "publish" / "exchange" / "bundle" / "*"))
+    return [config.publish.bundle, code]
+
+
+def _bundle(config: RunConfig, folders: Folders, out: Artifact, progress: Progress) -> dict[str, Any]:
+    from generator.publish.exchange.bundle import export_bundle
+
+    path = _bundle_path(folders)
+    facts = export_bundle(folders.build, path, parts=config.publish.bundle, progress=progress)
+    return {name: facts[name] for name in ("n_files", "n_bytes")}
+
+
+def _bundle_path(folders: Folders) -> Path:
+    """Beside the shards, so that it is served with them."""
+    return folders.build / "shards" / "bundle.zip"
+
+
 STAGES = (
     Stage("corpus", "corpus", 1, (), _corpus_depends_on, _build_corpus, _unknown, "documents"),
     Stage("extract", "activations", 1, ("corpus",), _extract_depends_on, _extract, _corpus_tokens,
@@ -671,4 +711,6 @@ STAGES = (
     Stage("analyze", "analysis", 1, ("corpus",), _analyze_depends_on, _analyze, _unknown, is_wanted=_is_analyzed),
     Stage("publish", "publish", 1, ("corpus", "summarize", "collect", "effects", "analyze"), _publish_depends_on, _publish, _unknown,
           "pages", is_whole=_has_pages),
+    Stage("bundle", "bundle", 1, ("publish",), _bundle_depends_on, _bundle, _unknown, "charts", is_wanted=_offers_bundle,
+          is_whole=lambda folders, manifest: _bundle_path(folders).exists()),
 )  # fmt: skip

@@ -15,6 +15,7 @@ from generator.errors import FeaturebookError, nearest
 from generator.findings import Findings
 from generator.publish.analysis import Analysis
 from generator.publish.labels import Labels
+from generator.publish.other_runs import OtherRun
 from generator.publish.presets import Preset, preset_of
 from generator.publish.tokens import StringTable, TokenTexts
 from generator.publish.visible import plain
@@ -46,6 +47,8 @@ class Book:
     """What only the model could say of them, by panel."""
     analysis: Analysis | None = None
     """How the models behave as a whole."""
+    others: list[OtherRun] = field(default_factory=list)
+    """Other runs that this one is compared with."""
 
     @cached_property
     def preset(self) -> Preset:
@@ -152,6 +155,29 @@ class Book:
             for channel, side in matrix.members
         }
 
+    @cached_property
+    def crosscoder_numbers(self) -> dict[str, dict[str, Any]]:
+        """Latent over hook points -> ``norms`` by place, ``peak_layer`` (None outside numbered layers) and ``relative_norm`` (None
+        unless two models are compared)."""
+        findings = self.findings.get("crosscoder")
+        if findings is None:
+            return {}
+        layers = {
+            name: [place["layer"] for place in facts["places"]]
+            for name, facts in findings.facts["collections"].items()
+        }
+        found: dict[str, dict[str, Any]] = {}
+        for channel in self.summary.channels:
+            value = findings.of(channel.id)
+            if value is not None:
+                layer = layers[channel.collection][value["peak"]]
+                found[channel.id] = {
+                    "norms": value["norms"],
+                    "peak_layer": layer if layer >= 0 and any(value["norms"]) else None,
+                    "relative_norm": value.get("relative_norm"),
+                }
+        return found
+
     def largest(self, index: int) -> float:
         """The largest measured |activation| of a channel; 0 when nothing finite was measured."""
         ends = (self.statistics["min"][index], self.statistics["max"][index])
@@ -176,6 +202,7 @@ def open_book(
     labels: Labels | None = None,
     findings: dict[str, Findings] | None = None,
     analysis: Analysis | None = None,
+    others: list[OtherRun] | None = None,
 ) -> Book:
     """Chooses and orders the channels.
 
@@ -193,6 +220,7 @@ def open_book(
         labels or Labels(),
         findings or {},
         analysis,
+        others or [],
     )
 
 

@@ -20,7 +20,10 @@ from generator.publish.explorer import token_texts, top_tokens
 from generator.publish.home import site_facts
 from generator.publish.layers import CHANNELS_PER_MODULE, layer_id, modules_of
 from generator.publish.numbers import count, percent, three_digits
+from generator.publish.other_runs import OtherRun
 from generator.publish.records import identity_of, link_to, stats_of
+from generator.publish.runs import facts_of as run_facts
+from generator.publish.runs import run_id
 from generator.publish.visible import chipped, plain, visible, without_surrogates
 
 _NOT_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
@@ -30,6 +33,9 @@ LONGEST_PROMPT = 160
 
 LONGEST_TOKEN = 24
 """Characters of a token in a title or description."""
+
+BUNDLE = "shards/bundle.zip"
+"""Where the site offers everything as files (docs/export.md), from its root."""
 
 
 def front_matter(values: dict[str, Any]) -> bytes:
@@ -247,6 +253,31 @@ def compare_page(book: Book) -> bytes:
     return _page("compare.html", "Compare", description, COMPARE, compare=compare_head(book))
 
 
+def runs_page(book: Book) -> bytes:
+    """The runs that this one is compared with."""
+    runs = [
+        {"name": plain(o.name), "path": page_url(run_id(o.name)), "facts": run_facts(book, o)}
+        for o in book.others
+    ]
+    return _page("runs.html", "Other runs", "The same direction in several runs.", None, runs=runs)
+
+
+def run_page(book: Book, other: OtherRun) -> bytes:
+    """Every channel with its counterpart in another run, without a note."""
+    facts = run_facts(book, other)
+    shown = {
+        "name": plain(other.name),
+        "facts": facts,
+        "how": {name: count(n) for name, n in facts.items() if name.startswith("by_") and n},
+        "n_documents": count(facts["n_documents"]),
+        "n_tokens": count(facts["n_tokens"]),
+    }
+    n = sum(facts[name] for name in ("by_cosine", "by_correlation", "by_id"))
+    description = f"{count(n)} of {count(facts['n_channels'])} channels have a counterpart among {count(facts['n_there'])}: what changed."
+    identifier = run_id(other.name)
+    return _page("runs.html", f"This run and {other.name}", description, identifier, run=shown)
+
+
 def layers_page(book: Book) -> bytes:
     """The index of layers, and of what lies outside numbered layers."""
     layers = [
@@ -271,6 +302,7 @@ def layers_page(book: Book) -> bytes:
         else f"{len(layers)} layers: how each behaves.",
         None,
         layers=layers,
+        **({"bundle": BUNDLE} if book.config.publish.bundle else {}),
         outside=_channel_links(book, outside[:200]),
         collections=[
             {**head, "path": page_url(head["name"])}

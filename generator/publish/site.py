@@ -1,7 +1,6 @@
 """Writes the whole publication, and removes what an earlier run wrote and this one did not."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,19 +8,19 @@ from typing import Any
 import orjson
 
 from generator.artifacts import Writer, to_json
-from generator.blocks import Corpus
+from generator.blocks import Corpus, Directions
 from generator.config import RunConfig
 from generator.errors import FeaturebookError
 from generator.findings import Findings
 from generator.progress import Progress, Silent
 from generator.publish import pages
 from generator.publish.about import about_shard, annotate_shard
-from generator.publish.addresses import check_distinct, page_path, shard_path
+from generator.publish.addresses import check_distinct
 from generator.publish.analysis import ANALYSIS, model_id, open_analysis, text_id
 from generator.publish.analysis_model import analysis_shard, model_shard
 from generator.publish.analysis_text import attention_shard, attention_shards, text_shard
 from generator.publish.book import Book, open_book
-from generator.publish.cards import card, card_path, carded
+from generator.publish.cards import card, carded
 from generator.publish.collection import collection_id, collection_shard, points_id, points_shard
 from generator.publish.compare import COMPARE, compare_shard, compared, values_id, values_shard
 from generator.publish.documents import doc_id, document_shard
@@ -37,11 +36,16 @@ from generator.publish.explorer import (
 )
 from generator.publish.feed import FEED, feed
 from generator.publish.home import home_shard, picked, site_facts
+from generator.publish.kept import Kept
 from generator.publish.labels import read_labels
 from generator.publish.layers import layer_id, layer_shard
+from generator.publish.likeness import Run
 from generator.publish.notes import read_notes
+from generator.publish.other_runs import open_other_runs
 from generator.publish.panels import selected_panels
+from generator.publish.press import Entry, Press
 from generator.publish.records import open_own_record
+from generator.publish.runs import RUNS, run_id, runs_shard
 from generator.publish.search import search_index
 from generator.publish.shards import channel_shard
 from generator.publish.visible import plain
@@ -49,24 +53,6 @@ from generator.summaries import Summary
 
 MANIFEST = ".featurebook-files.json"
 """Lists the files of a root that publishing made, so that the next run can remove those it does not make again."""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One address of the site: a shard, a page, or both."""
-
-    id: str
-    shard: Callable[[], dict[str, Any]] | None
-    page: Callable[[], bytes] | None
-    shard_name: str = ""
-    """The id of the shard where it differs: a collection's page stands above those of its channels."""
-    picture: Callable[[], bytes] | None = None
-    """Its preview picture, a PNG."""
-
-    @property
-    def shard_id(self) -> str:
-        """The id of the shard."""
-        return self.shard_name or self.id
 
 
 def publish(
@@ -80,6 +66,8 @@ def publish(
     labels_folder: Path | None = None,
     findings: dict[str, Findings] | None = None,
     analysis: Path | None = None,
+    directions: Sequence[Directions] = (),
+    kept: Kept | None = None,
 ) -> dict[str, Any]:
     """Writes all shards and pages.
 
@@ -94,6 +82,8 @@ def publish(
         labels_folder: With ``*.jsonl`` (docs/labels.md); no labels when absent.
         findings: What only the model could say of channels, by panel.
         analysis: The folder of the stage ``analyze``; no pages of models when absent.
+        directions: The adapter's vectors, by which ``publish.compare_with`` finds counterparts.
+        kept: What the last run left; then only pages are made that come out otherwise. All are, when absent.
 
     Returns:
         Facts for the manifest: ``n_channels``, ``n_layers``, ``n_documents``, ``n_pages``, ``n_shards``, ``n_notes``, ``n_labels``,
@@ -101,33 +91,34 @@ def publish(
 
     Raises:
         FeaturebookError: a panel or channel that does not exist; ids that fall together; a label that cannot be
-            read; a full disk.
+            read; another run that is not there; a full disk.
     """
     is_signed = {channel.id: channel.is_signed for channel in summary.channels}
     labels = read_labels(labels_folder, config.name, is_signed, progress.note) if labels_folder else None
-    book = open_book(config, corpus, summary, labels, findings, open_analysis(analysis))
+    others = open_other_runs(config.publish.compare_with, Run(corpus, summary, directions))
+    book = open_book(config, corpus, summary, labels, findings, open_analysis(analysis), others)
     selected_panels(config.publish.panels)
+    if kept:
+        kept.open(book.labels)
     entries = list(_entries(book, progress))
-    check_distinct(entry.shard_id for entry in entries)
-    check_distinct(entry.id for entry in entries)
-    notes = read_notes(notes_folder, _may_have_note(book, entries), progress)
-    shards_before = _begin(shards, MANIFEST, [shard_path(e.shard_id) for e in entries if e.shard])
-    planned = [page_path(e.id) for e in entries if e.page] + [card_path(e.id) for e in entries if e.picture]
-    pages_before = _begin(docs, f"atlas/{MANIFEST}", [*planned, FEED])
-    sizes = {"shard_bytes": 0, "page_bytes": 0}
-    for entry in entries:
-        if entry.shard:
-            sizes["shard_bytes"] += _write(shards, shard_path(entry.shard_id), to_json(entry.shard()))
-        if entry.page:
-            body = f"\n{notes[entry.id]}\n".encode() if entry.id in notes else b""
-            sizes["page_bytes"] += _write(docs, page_path(entry.id), entry.page() + body)
-        if entry.picture:
-            _write(docs, card_path(entry.id), entry.picture())
-        progress.advance()
-    _write(docs, "atlas/site.json", to_json(site_facts(book)))
+    _check_distinct([*entries, *SEARCHED])
+    notes = read_notes(notes_folder, _may_have_note(book, [*entries, *SEARCHED]), progress)
+    shards_before, pages_before = _listed(shards, MANIFEST), _listed(docs, f"atlas/{MANIFEST}")
+    _announce(shards, docs, shards_before, pages_before, entries)
+    press = Press(book, shards, docs, notes, progress, kept)
+    finish = press.start(entries)
+    found = list(_found(book, kept))  # while other processes print, where there are any
+    entries += found
+    _check_distinct(entries)
+    _announce(shards, docs, shards_before, pages_before, entries)
+    press.print(found)
+    finish()
+    docs.write("atlas/site.json", to_json(site_facts(book)))
     news = feed(book)
     if news:
-        _write(docs, FEED, news)
+        docs.write(FEED, news)
+    if kept:
+        kept.close(press.held)
     n_removed = _finish(shards, MANIFEST, shards_before) + _finish(docs, f"atlas/{MANIFEST}", pages_before)
     return {
         "n_channels": len(book.published),
@@ -138,7 +129,8 @@ def publish(
         "n_notes": sum(entry.id in notes for entry in entries),
         "n_labels": len(book.labels),
         "n_removed": n_removed,
-        **sizes,
+        "shard_bytes": press.shard_bytes,
+        "page_bytes": press.page_bytes,
     }
 
 
@@ -149,22 +141,24 @@ def _entries(book: Book, progress: Progress) -> Iterator[Entry]:
         identifier = book.summary.channels[index].id
         page = partial(pages.channel_page, book, index, index in with_card)
         picture = partial(_picture, book, index) if index in with_card else None
-        yield Entry(identifier, partial(_channel_shard, book, index), page, picture=picture)
+        made_of = "with a picture" if picture else ""
+        yield Entry(identifier, partial(_channel_shard, book, index), page, "", picture, made_of)
     for name in book.collections:
         shard = partial(collection_shard, book, name)
-        yield Entry(name, shard, partial(pages.collection_page, book, name), collection_id(name))
-        yield Entry(points_id(name), partial(points_shard, book, name), None)
+        page = partial(pages.collection_page, book, name)
+        yield Entry(name, shard, page, collection_id(name), made_of="")
+        yield Entry(points_id(name), partial(points_shard, book, name), None, made_of="")
     for layer in book.layers:
-        yield Entry(
-            layer_id(layer), partial(layer_shard, book, layer), partial(pages.layer_page, book, layer)
-        )
+        page = partial(pages.layer_page, book, layer)
+        yield Entry(layer_id(layer), partial(layer_shard, book, layer), page, made_of="")
     for doc in book.documents:
-        yield Entry(doc_id(doc), partial(document_shard, book, doc), partial(pages.document_page, book, doc))
+        page = partial(pages.document_page, book, doc)
+        yield Entry(doc_id(doc), partial(document_shard, book, doc), page, made_of="")
     yield from _compared(book)
-    yield from _found(book)
+    yield from _tabled(book)
     yield from _analysed(book)
     yield Entry("layers", None, partial(pages.layers_page, book))
-    yield Entry("documents", None, partial(pages.documents_page, book))
+    yield Entry("documents", None, partial(pages.documents_page, book), made_of="")
     yield Entry("home", partial(home_shard, book, progress), None)
     yield Entry("about", partial(about_shard, book), None)
     yield Entry("annotate", partial(annotate_shard, book), pages.annotate_page)
@@ -173,11 +167,16 @@ def _entries(book: Book, progress: Progress) -> Iterator[Entry]:
 
 
 def _compared(book: Book) -> Iterator[Entry]:
-    """The page that compares channels, with what it fetches of each."""
+    """The page that compares channels, with what it fetches of each, and those that compare with other runs."""
     yield Entry(COMPARE, partial(compare_shard, book), partial(pages.compare_page, book))
     for index, places in compared(book).items():
         identifier = values_id(book.summary.channels[index].id)
-        yield Entry(identifier, partial(values_shard, book, index, places), None)
+        yield Entry(identifier, partial(values_shard, book, index, places), None, made_of="")
+    for other in book.others:
+        page = partial(pages.run_page, book, other)
+        yield Entry(run_id(other.name), partial(runs_shard, book, other), page)
+    if book.others:
+        yield Entry(RUNS, None, partial(pages.runs_page, book))
 
 
 def _analysed(book: Book) -> Iterator[Entry]:
@@ -196,17 +195,26 @@ def _analysed(book: Book) -> Iterator[Entry]:
             yield Entry(identifier, partial(attention_shard, analysis, name, identifier, path), None)
 
 
-def _found(book: Book) -> Iterator[Entry]:
-    """The explorer and the search, with the files that they fetch."""
+def _tabled(book: Book) -> Iterator[Entry]:
+    """The explorer, with the files that it fetches."""
     head = explorer_shard(book)
     yield Entry("explorer", lambda: head, partial(pages.explorer_page, book))
     for name in (*OF_THE_TABLE, *head["numbers"]):
-        yield Entry(column_id(name), partial(column_shard, book, name), None)
+        yield Entry(column_id(name), partial(column_shard, book, name), None, made_of="")
     for part in range(n_parts(book)):
-        yield Entry(part_id(part), partial(rows_shard, book, part), None)
-    for identifier, shard in search_index(book).shards():
-        yield Entry(identifier, shard, pages.search_page if identifier == "search" else None)
+        yield Entry(part_id(part), partial(rows_shard, book, part), None, made_of="")
     yield Entry("token", None, pages.token_page)
+
+
+def _found(book: Book, kept: Kept | None) -> Iterator[Entry]:
+    """The search, with the files that it fetches. Of words labels are a part; all else follows from the run."""
+    for identifier, shard, has_labels in search_index(book, kept).shards():
+        page = pages.search_page if identifier == "search" else None
+        yield Entry(identifier, shard, page, made_of=None if has_labels else "")
+
+
+SEARCHED = [Entry("search", None, pages.search_page), Entry("search/tokens", None, None)]
+"""Addresses that only come with the search, which is made last."""
 
 
 def _may_have_note(book: Book, entries: list[Entry]) -> set[str]:
@@ -225,19 +233,28 @@ def _channel_shard(book: Book, index: int) -> dict[str, Any]:
     return channel_shard(open_own_record(book, index))
 
 
-def _write(writer: Writer, path: str, content: bytes) -> int:
-    writer.write(path, content)
-    return len(content)
+def _check_distinct(entries: list[Entry]) -> None:
+    check_distinct(entry.shard_id for entry in entries)
+    check_distinct(entry.id for entry in entries)
 
 
-def _begin(writer: Writer, manifest: str, planned: list[str]) -> set[str]:
-    """Lists what may exist from now on, so that even a killed run leaves nothing unlisted; returns what was listed."""
+def _listed(writer: Writer, manifest: str) -> set[str]:
+    """The files that earlier runs made."""
     try:
-        before = {str(path) for path in orjson.loads((writer.root / manifest).read_bytes())["files"]}
+        return {str(path) for path in orjson.loads((writer.root / manifest).read_bytes())["files"]}
     except (OSError, orjson.JSONDecodeError, KeyError, TypeError):
-        before = set()
-    writer.write(manifest, to_json({"files": sorted(before | set(planned))}))
-    return before
+        return set()
+
+
+def _announce(
+    shards: Writer, docs: Writer, shards_before: set[str], pages_before: set[str], entries: list[Entry]
+) -> None:
+    """Lists what may exist from now on, so that even a killed run leaves nothing unlisted."""
+    paths = [entry.paths() for entry in entries]
+    planned = {shard for shard, _, _ in paths if shard}
+    shards.write(MANIFEST, to_json({"files": sorted(shards_before | planned)}))
+    planned = {path for _, *two in paths for path in two if path} | {FEED}
+    docs.write(f"atlas/{MANIFEST}", to_json({"files": sorted(pages_before | planned)}))
 
 
 def _finish(writer: Writer, manifest: str, before: set[str]) -> int:
