@@ -610,9 +610,14 @@ def analyze_alone(config: RunConfig, prompts: Sequence[str], folders: Folders) -
 
 
 def _publish_depends_on(config: RunConfig, folders: Folders) -> Any:
+    labels = [[path.name, file_key(path)] for path in sorted(folders.labels.glob("*.jsonl"))]
+    return [*_published_from(config), path_key(str(folders.docs / "notes")), labels]
+
+
+def _published_from(config: RunConfig) -> list[Any]:
+    """What publishing reads beside the other stages, labels and notes."""
     # Pages cost seconds, so any change of the code that renders them renders them anew.
     code = path_key(str(Path(__file__).parent / "publish" / "**" / "*.py"))
-    labels = [[path.name, file_key(path)] for path in sorted(folders.labels.glob("*.jsonl"))]
     others = [
         [
             path_key(str(Path(other.build) / part))
@@ -621,7 +626,7 @@ def _publish_depends_on(config: RunConfig, folders: Folders) -> Any:
         for other in config.publish.compare_with
     ]
     table = config.publish.model_dump(exclude={"compare_with": {"__all__": {"build"}}})
-    return [table, others, config.name, path_key(str(folders.docs / "notes")), labels, code]
+    return [table, others, config.name, code]
 
 
 def _publish(config: RunConfig, folders: Folders, out: Artifact, progress: Progress) -> dict[str, Any]:

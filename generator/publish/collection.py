@@ -9,6 +9,7 @@ import numpy as np
 from generator.blocks import Channel
 from generator.publish.addresses import page_url
 from generator.publish.book import SCHEMA, Book
+from generator.publish.crosscoder import crosscoder_of_collection
 from generator.publish.explorer import token_texts
 from generator.publish.grid import place_of_module
 from generator.publish.home import without_paths
@@ -57,6 +58,7 @@ def collection_shard(book: Book, name: str) -> dict[str, Any]:
         },
         "grid": _grid(book, name),
         "facts": collection_facts(book, name),
+        **({"crosscoder": found} if (found := crosscoder_of_collection(book, name)) else {}),
     }
 
 

@@ -14,7 +14,7 @@ def logits(record: FeatureRecord) -> dict[str, Any] | None:
     if found is None or "undefined" in found:
         return found
     return {
-        **{side: _tokens(record, found[side]) for side in ("top", "bottom")},
+        **{side: tokens_alone(record, found[side]) for side in ("top", "bottom")},
         "histogram": {name: found[name] for name in ("low", "high", "counts")},
         "divisor": significant(findings.get("divisor")),
         "note": found["note"],
@@ -60,7 +60,7 @@ def _finding(record: FeatureRecord, panel: str) -> tuple[dict[str, Any], dict[st
     return (findings.facts, findings.of(record.channel.id)) if findings else ({}, None)
 
 
-def _tokens(record: FeatureRecord, pairs: list[list[Any]]) -> dict[str, Any]:
+def tokens_alone(record: FeatureRecord, pairs: list[list[Any]]) -> dict[str, Any]:
     """Tokens alone, as indices into the shard's table, with their values."""
     ids = np.array([token for token, _ in pairs], np.int64)
     text = record.strings.indices(ids, np.arange(len(ids) + 1))

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from generator.publish.book import SCHEMA, Book
+from generator.publish.crosscoder import crosscoder_number
 from generator.publish.numbers import significant
 from generator.summaries import Ragged
 
@@ -46,8 +47,13 @@ NUMBERS = (
     "max_write",
     "score",
     "ablation",
+    "peak_layer",
+    "relative_norm",
 )
 """What a row can be sorted, filtered and coloured by; ``peak`` is the largest |activation|."""
+
+OF_CROSSCODERS = ("peak_layer", "relative_norm")
+"""Those of dictionaries over hook points (docs/crosscoders.md)."""
 
 OF_THE_TABLE = ("id", "rank_index")
 """Columns that are not numbers of a row: its id, and which of its module's directions or dictionary's latents it is."""
@@ -107,6 +113,8 @@ def number(book: Book, name: str, index: int) -> float | None:
         return label.score if label else None
     if name == "max_write":
         return book.max_write(index)
+    if name in OF_CROSSCODERS:
+        return crosscoder_number(book, name, index)
     if name == "ablation":
         return _zeroed(book, index)
     if name == "peak":
@@ -117,7 +125,8 @@ def number(book: Book, name: str, index: int) -> float | None:
 
 def _known_numbers(book: Book) -> list[str]:
     """The numbers of a row; without the stage ``analyze`` there is no effect of zeroing."""
-    return [name for name in NUMBERS if name != "ablation" or name in book.findings]
+    panel_of = {"ablation": "ablation"} | dict.fromkeys(OF_CROSSCODERS, "crosscoder")
+    return [name for name in NUMBERS if panel_of.get(name, name) in book.findings or name not in panel_of]
 
 
 def _zeroed(book: Book, index: int) -> float | None:

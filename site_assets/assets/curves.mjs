@@ -74,16 +74,16 @@ function thinned(steps, values) {
  * @param {string} title
  * @param {number[]} edges  one more than counts
  * @param {number[]} counts
- * @param {{text: (edge: number) => string, axis: string, noun: string}} look
+ * @param {{text: (edge: number) => string, axis: string, noun: string, marked?: number}} look  marked: a bin that stands out
  * @returns {HTMLElement | null}
  */
-export function countChart(title, edges, counts, { text, axis, noun }) {
+export function countChart(title, edges, counts, { text, axis, noun, marked = -1 }) {
   if (!counts.length) return null
   const highest = Math.max(...counts)
   const width = WIDTH / counts.length
   const id = `fb-curve-${++lastId}`
   const bars = counts.map((n, bin) => svg("rect", {
-    class: "fb-bar fb-bar--positive", x: round(bin * width), width: round(width * 0.92), y: round(HEIGHT - (n / highest) * HEIGHT), height: round((n / highest) * HEIGHT),
+    class: bin === marked ? "fb-bar fb-bar--marked" : "fb-bar fb-bar--positive", x: round(bin * width), width: round(width * 0.92), y: round(HEIGHT - (n / highest) * HEIGHT), height: round((n / highest) * HEIGHT),
   }))
   return h("figure", { class: "fb-curve" },
     h("figcaption", {}, h("strong", {}, title)),

@@ -14,6 +14,7 @@ const SIDE_BY_SIDE = 12
 export const NAMES = /** @type {Record<string, string>} */ ({
   layer: "Layer", density: "Density", mean: "Mean", std: "Std", skewness: "Skewness", kurtosis: "Kurtosis", min: "Min", max: "Max",
   peak: "Largest |activation|", max_write: "Largest write", score: "Score", ablation: "KL when zeroed",
+  peak_layer: "Peak layer", relative_norm: "Relative norm",
 })
 
 /** Ranges that stand in the form; the others are in the address only until set there. */

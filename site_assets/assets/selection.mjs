@@ -53,6 +53,7 @@
 /** Columns that a reader sorts, filters and colours by. */
 export const NUMBERS = /** @type {const} */ ([
   "density", "mean", "std", "skewness", "kurtosis", "min", "max", "peak", "max_write", "score", "ablation",
+  "peak_layer", "relative_norm",
 ])
 
 /** Numbers with a range in the address. */

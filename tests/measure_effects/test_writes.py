@@ -11,7 +11,8 @@ import torch
 from generator.blocks import Channel, Directions
 from generator.config import EffectsTable
 from generator.errors import FeaturebookError
-from generator.measure.effects.stage import EffectsRun, chosen_channels
+from generator.measure.effects.run import EffectsRun
+from generator.measure.effects.stage import chosen_channels
 from generator.measure.effects.writes import writes_of_adapter, writes_of_latents
 from generator.progress import Silent
 from generator.summaries import Loadings, Summary

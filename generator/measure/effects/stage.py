@@ -1,20 +1,16 @@
 """The effects of a run: one findings file per panel, from the model, the adapter's vectors and the summaries."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from generator.blocks import Activations, Corpus
-from generator.config import CollectionTable, RunConfig
+from generator.config import CollectionTable
 from generator.errors import FeaturebookError, nearest
 from generator.findings import save_findings
 from generator.measure.analyze.ablation import adapted_modules, list_parts, places_of
-from generator.measure.analyze.anatomy import Anatomy, study
 from generator.measure.analyze.attribution import Scalar
 from generator.measure.effects.attribution import (
     attribution_of,
@@ -22,7 +18,9 @@ from generator.measure.effects.attribution import (
     scalars_of_adapter,
     strongest_example,
 )
+from generator.measure.effects.hooked import find_over_hook_points
 from generator.measure.effects.logits import find_way_out, logit_effects, round_to
+from generator.measure.effects.run import EffectsRun, strongest_of
 from generator.measure.effects.writes import (
     Writes,
     undefined_writes,
@@ -31,8 +29,6 @@ from generator.measure.effects.writes import (
     writes_of_latents,
 )
 from generator.measure.lora import AdaptedModule
-from generator.measure.model import load_model
-from generator.progress import Progress
 from generator.summaries import Summary
 
 LOGITS_METHOD = (
@@ -44,41 +40,12 @@ ATTRIBUTION_METHOD = (
 )
 
 
-@dataclass
-class EffectsRun:
-    """What both parts read; the model is loaded once."""
-
-    config: RunConfig
-    corpus: Corpus
-    activations: Path
-    """Folder of the extract stage."""
-    adapter: Summary | None
-    latents: dict[str, Summary]
-    """By collection."""
-    trained: Path
-    """Folder of the train stage."""
-    progress: Progress
-
-    @cached_property
-    def anatomy(self) -> Anatomy:
-        """The run's model with its adapter on."""
-        model = load_model(self.config.model, self.progress, seed=self.config.seed).model
-        return study(model.requires_grad_(False))
-
-    @cached_property
-    def channels(self) -> tuple[list[Any], list[Any]]:
-        """The adapter's channel table and vectors; both empty without an adapter."""
-        if self.adapter is None:
-            return [], []
-        return Activations(self.activations).load_channels()[:2]
-
-
 def measure_effects(run: EffectsRun, folder: Path) -> dict[str, Any]:
     """Writes the findings that ``[effects]`` asks for.
 
     Args:
         run: What is read.
-        folder: Gets ``logits.h5`` and ``attribution.h5``.
+        folder: Gets one file for each panel.
 
     Returns:
         Facts for the manifest.
@@ -94,6 +61,9 @@ def measure_effects(run: EffectsRun, folder: Path) -> dict[str, Any]:
         values, told = find_attributions(run)
         save_findings(folder / "attribution.h5", "attribution", values, told)
         facts["n_attributions"] = len(values)
+    for panel, (values, told) in find_over_hook_points(run).items():
+        save_findings(folder / f"{panel}.h5", panel, values, told)
+        facts[f"n_{panel}"] = len(values)
     return facts
 
 
@@ -233,13 +203,10 @@ def chosen_channels(run: EffectsRun) -> list[tuple[Summary, int]]:
 
 def _strongest_by_turns(summaries: Sequence[Summary]) -> list[tuple[Summary, int]]:
     """Channels of largest peak against their own typical size, one of each collection and layer in turn."""
-    queues: dict[tuple[str, int], list[tuple[float, Summary, int]]] = {}
+    queues: dict[tuple[str, int], list[tuple[Summary, int]]] = {}
     for summary in summaries:
-        peak = np.fmax(np.abs(summary.statistics["max"]), np.abs(summary.statistics["min"]))
-        for index, channel in enumerate(summary.channels):
-            size = float(peak[index] / (channel.reference_rms or 1.0))
-            if np.isfinite(size) and size > 0:
-                queues.setdefault((channel.collection, channel.layer), []).append((size, summary, index))
-    ranked = [sorted(queue, key=lambda entry: (-entry[0], entry[2])) for queue in queues.values()]
-    longest = max(map(len, ranked), default=0)
-    return [queue[turn][1:] for turn in range(longest) for queue in ranked if turn < len(queue)]
+        for index in strongest_of(summary):
+            channel = summary.channels[index]
+            queues.setdefault((channel.collection, channel.layer), []).append((summary, index))
+    longest = max(map(len, queues.values()), default=0)
+    return [queue[turn] for turn in range(longest) for queue in queues.values() if turn < len(queue)]
