@@ -69,9 +69,13 @@ def _chipped(text: str) -> str:
 def visible(text: str) -> str:
     """A token on one line in which everything can be seen, spaces at its ends and runs of them included.
 
+    A combining mark that begins the token stands on a dotted circle, for many fonts draw nothing without a letter.
+
     >>> visible(" wait"), visible("a\\n"), visible("\\u202eevil"), visible("")
     ('␣wait', 'a↵', '[RLO]evil', '…')
     """
     if text == "":
         return "…"
+    if unicodedata.category(text[0]).startswith("M") and text[0] != "\u034f":
+        text = "◌" + text
     return re.sub("^ +| +$| {2,}", lambda spaces: "␣" * len(spaces[0]), chipped(text))

@@ -66,6 +66,9 @@ test("a token on one line shows its spaces and breaks", () => {
   assert.equal(visible(" wait"), "␣wait")
   assert.equal(visible("\n\n"), "↵↵")
   assert.equal(visible("\u202e"), "[RLO]")
+  assert.equal(visible("\u0e34"), "◌\u0e34")
+  assert.equal(visible("e\u0301"), "e\u0301")
+  assert.equal(visible("\u034f"), "[CGJ]")
 })
 
 test("identical windows are folded within their group, in order", () => {

@@ -38,6 +38,10 @@ def test_plain_text_is_one_line_and_hides_nothing() -> None:
         ("  ", "␣␣"),
         ("    return ", "␣␣␣␣return␣"),
         ("<b>", "<b>"),
+        ("\u0e34", "◌\u0e34"),
+        ("\u0301e", "◌\u0301e"),
+        ("e\u0301", "e\u0301"),
+        ("\u034f", "[CGJ]"),
     ],
 )
 def test_what_is_unseen_has_a_name(text: str, shown: str) -> None:

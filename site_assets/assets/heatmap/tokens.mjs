@@ -205,12 +205,13 @@ function pieceOf(chars, index) {
 }
 
 /**
- * A short text on one line in which everything can be seen: for tooltips, captions and token lists.
+ * A short text on one line in which everything can be seen: for tooltips, captions and token lists. A combining mark that
+ * begins it stands on a dotted circle, for many fonts draw nothing without a letter.
  * @param {string} text
  */
 export function visible(text) {
   if (text === "") return "…"
-  return pieces(text)
+  return pieces(/^(?!\u034f)\p{M}/u.test(text) ? `◌${text}` : text)
     .map((piece) => (piece.kind === "text" || piece.kind === "space" ? piece.text : piece.label))
     .join("")
     .replace(/^ | $/g, "␣")
