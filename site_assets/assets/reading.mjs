@@ -27,6 +27,8 @@ import { groupTokens, pieces } from "./heatmap/tokens.mjs"
  * @property {number[]} is_measured  1 or 0 per token
  * @property {DocumentChannel[]} channels  strongest here first
  * @property {{channel: number[][], value: (number | null)[][]}} strongest
+ * @property {{base_adapted: number[], adapted_base: number[], surprise_change: (number | null)[]}} [divergence]
+ * @property {string} [analysed]  id of the page on which the text is analysed
  */
 
 /** Tokens that a paragraph has at least, where the text has line breaks at all. */

@@ -1,4 +1,5 @@
 /** A document: its text with up to three channels drawn into it, and what fires at the token one points to. */
+import { nextTokens, withDivergence } from "../analysis/document.mjs"
 import { h } from "../elements.mjs"
 import { legend } from "../heatmap.mjs"
 import { linearScale, toneOf } from "../heatmap/scale.mjs"
@@ -44,6 +45,8 @@ class Reader {
     this.groups = groupsOf(shard)
     this.prose = new Prose(this.groups)
     this.order = strongestHere(shard)
+    /** @type {import("../analysis/document.mjs").NextTokens | null} */
+    this.next = null
     /** @type {Map<number, number>} channel -> its strongest activation here */
     this.peaks = new Map(this.order.map(({ channel, value }) => [channel, value]))
     /** @type {number[]} indices into the shard's channels */
@@ -51,6 +54,7 @@ class Reader {
     /** @type {Map<number, Float64Array>} */
     this.values = new Map()
     this.token = -1
+    withDivergence(this)
     this.chosenList = h("ol", { class: "fb-chosen", "aria-label": "Channels drawn in the text" })
     this.filter = h("input", { type: "search", class: "fb-input", name: "channel", autocomplete: "off", placeholder: "Filter by id", "aria-label": "Filter the channels by id" })
     this.offers = h("ul", { class: "fb-offers" })
@@ -62,6 +66,10 @@ class Reader {
 
   start() {
     const { element, shard, prose } = this
+    void nextTokens(shard, this.context).then((next) => {
+      this.next = next
+      if (this.token >= 0) this.showFiring()
+    })
     const collections = new Set(shard.channels.map(({ id }) => id.split("/")[0]))
     element.replaceChildren(
       this.facts(),
@@ -83,7 +91,8 @@ class Reader {
     const { n_tokens, metadata } = this.shard
     const entries = Object.entries(metadata ?? {}).filter(([, value]) => ["string", "number", "boolean"].includes(typeof value))
     return h("p", { class: "fb-document__facts" }, `${count(n_tokens)} tokens`,
-      ...entries.slice(0, 6).map(([name, value]) => h("span", {}, h("bdi", {}, name), ": ", h("bdi", {}, String(value).slice(0, 80)))))
+      ...entries.slice(0, 6).map(([name, value]) => h("span", {}, h("bdi", {}, name), ": ", h("bdi", {}, String(value).slice(0, 80)))),
+      this.shard.analysed ? h("a", { href: this.context.linkTo(this.shard.analysed) }, "Analysis of this text") : null)
   }
 
   listen() {
@@ -290,7 +299,8 @@ class Reader {
           h("caption", { class: "fb-hidden" }, "Channels by |activation| over RMS"),
           h("thead", {}, h("tr", {}, ...["Draw", "Channel", "Value", "× RMS"].map((name, index) => h("th", { scope: "col" }, index ? name : h("span", { class: "fb-hidden" }, name))))),
           h("tbody", {}, ...firing.map((one) => this.firingRow(one))))
-        : h("p", {}, "No activation is known at this token."))
+        : h("p", {}, "No activation is known at this token."),
+      this.next?.at(token) ?? "")
   }
 
   /** Closes the list, which covers the foot of a narrow window. */

@@ -1,4 +1,5 @@
 /** A layer: its modules side by side, each with its strongest examples of either sign, and how its directions relate. */
+import { layerAnalysis } from "../analysis/layer.mjs"
 import { cosine, cosineMatrix, thumbnail } from "../chart.mjs"
 import { h } from "../elements.mjs"
 import { strongestPairs } from "../grid.mjs"
@@ -35,6 +36,7 @@ import { snippet } from "../snippet.mjs"
  * @property {number[]} special
  * @property {LayerModule[]} modules
  * @property {Cosines[]} cosines
+ * @property {import("../analysis/layer.mjs").LayerAnalysis} [analysis]
  */
 
 /** Pairs listed above a matrix. */
@@ -54,6 +56,7 @@ export function mount(element, shard, context) {
     ...band("MLP", shard.modules.filter((module) => !isAttention(module)), shard, context),
     ...band("Attention", shard.modules.filter(isAttention), shard, context),
     ...cosineSection(shard, context),
+    ...(shard.analysis ? layerAnalysis(shard.analysis, shard.layer, shard.modules.length > 0, context) : []),
   )
   attachHeatmap(element)
 }
