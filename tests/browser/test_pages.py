@@ -392,11 +392,12 @@ def test_a_cell_says_its_tokens_and_the_arrows_move(visit: Visit) -> None:
     expect(page.locator(".fb-tooltip")).to_be_hidden()
 
 
-def test_the_box_of_the_home_page_leads_to_the_explorer(visit: Visit) -> None:
+def test_the_box_of_the_home_page_leads_to_the_results(visit: Visit) -> None:
     page = visit.open("")
     page.get_by_label("Find a direction").last.fill("gate & wait")
     page.keyboard.press("Enter")
-    expect(page.get_by_label("Id, label or token")).to_have_value("gate & wait")
+    expect(page).to_have_url(re.compile(r"/atlas/search/\?q=gate\+%26\+wait"))
+    expect(page.locator("main input[name=q]")).to_have_value("gate & wait")
 
 
 def test_the_documents_are_narrowed(visit: Visit) -> None:

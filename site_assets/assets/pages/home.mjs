@@ -138,17 +138,11 @@ function adapterWords({ adapter_type, ranks, targets }) {
   ].filter(Boolean).join(", ")
 }
 
-/** A box that goes to the explorer. @param {Context} context */
+/** A box that opens the page of results. @param {Context} context */
 function finder(context) {
-  const box = h("input", { type: "search", class: "fb-input", name: "q", autocomplete: "off", spellcheck: "false", placeholder: "a module, a layer’s id, a token" })
-  const form = h("form", { class: "fb-finder", role: "search", "aria-label": "Find a direction" },
+  const box = h("input", { type: "search", class: "fb-input", name: "q", autocomplete: "off", spellcheck: "false", placeholder: "a label, an id, words of the text, or \" Wait\" for an exact token" })
+  return h("form", { class: "fb-finder", role: "search", "aria-label": "Find a direction", action: context.linkTo("search") },
     h("label", { class: "fb-filter-text" }, h("span", {}, "Find a direction"), box), h("button", { class: "fb-button" }, "Search"))
-  form.addEventListener("submit", (event) => {
-    event.preventDefault()
-    const words = new URLSearchParams(box.value.trim() ? { q: box.value } : {}).toString()
-    location.assign(context.linkTo("explorer", words))
-  })
-  return form
 }
 
 /** The layer × module grid; one tab stop, arrow keys between cells. */
