@@ -46,7 +46,7 @@ $(VENV)/.installed: $(VENV)/bin/python pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,oracles]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,oracles,export]'
 	$(BIN)/pip install --quiet --no-deps dictionary-learning==0.1.0
 	touch $@
 

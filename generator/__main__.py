@@ -133,13 +133,13 @@ def analyze(prompts: tuple[str, ...], run: Path, build_dir: Path, docs_dir: Path
     "format_name",
     required=True,
     metavar="FORMAT",
-    help="neuronpedia, circuit-tracer, saedashboard, openai; single-file or zip.",
+    help="neuronpedia, circuit-tracer, saedashboard, openai; single-file, zip or bundle.",
 )
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
     required=True,
-    help="A new folder for the files; the file, for single-file and zip.",
+    help="A new folder for the files; the file, for single-file, zip and bundle.",
 )
 @click.option("--collection", default=None, help="Only this collection.")
 @click.option(
@@ -155,14 +155,34 @@ def analyze(prompts: tuple[str, ...], run: Path, build_dir: Path, docs_dir: Path
     show_default=True,
     help="zip: the site that MkDocs built.",
 )
+@click.option(
+    "--parts",
+    default="",
+    metavar="PART[,PART]",
+    help="bundle: only these of tables, attention, figures, animation, report, provenance.",
+)
 @build_folder
 def export(
-    format_name: str, out: Path, collection: str | None, ids: tuple[str, ...], site_dir: Path, build_dir: Path
+    format_name: str,
+    out: Path,
+    collection: str | None,
+    ids: tuple[str, ...],
+    site_dir: Path,
+    parts: str,
+    build_dir: Path,
 ) -> None:
     """Write the features of a built site in the format of another tool, or as an archive (docs/exchange.md)."""
     from generator.publish.exchange import export_archive, export_site, is_archive
 
-    if is_archive(format_name):
+    if format_name == "bundle":
+        from generator.progress import show
+        from generator.publish.exchange.bundle import export_bundle
+
+        chosen = [name.strip() for name in parts.split(",") if name.strip()]
+        with show("bundle", None, "charts") as progress:
+            facts = export_bundle(build_dir, out, collection, chosen, progress)
+        click.echo(f"{out}: {facts['n_files']:,} files, {facts['n_bytes']:,} bytes")
+    elif is_archive(format_name):
         chosen = [*ids, *([f"{collection}/*"] if collection else [])]
         facts = export_archive(format_name, build_dir / "shards", site_dir, out, chosen)
         click.echo(f"{out}: {facts['n_bytes']:,} bytes")
