@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from generator.artifacts import Writer
-from generator.blocks import Channel, Corpus
+from generator.blocks import Activations, Channel, Corpus, Directions
 from generator.config import CorpusTable, ModelTable, PublishTable, RunConfig
 from generator.progress import Silent
 from generator.publish import publish
@@ -539,12 +539,46 @@ def toy_run() -> tuple[Corpus, Summary]:
     return corpus, join([toy_summary(corpus, channels, values), toy_dictionary(corpus, channels, values)])
 
 
+def toy_directions(channels: list[Channel], seed: int = 13) -> list[Directions]:
+    """Vectors of the directions, all in one space."""
+    random, index = np.random.default_rng(seed), np.arange(len(channels))
+    shape = len(channels), 16
+    return [
+        Directions("residual", side, index, random.standard_normal(shape).astype(np.float32))
+        for side in ("read", "write")
+    ]
+
+
+def save_other_run(build: Path, seed: int = 17) -> None:
+    """A build folder of the toy a little later in its training: vectors moved, every third direction turned, one gone."""
+    corpus, channels = toy_corpus(), toy_channels()[:-1]
+    random = np.random.default_rng(seed)
+    signs = np.where(np.arange(len(channels)) % 3 == 2, -1.0, 1.0)
+    values = toy_values(corpus, toy_channels())[:, :-1] * signs
+    values = (values + 0.25 * random.standard_normal(values.shape)).astype(np.float32)
+    directions = [
+        replace(d, channels=d.channels[:-1], vectors=_moved(d.vectors[:-1], signs, random))
+        for d in toy_directions(toy_channels())
+    ]
+    for part in ("corpus", "summary", "activations"):
+        (build / part).mkdir(parents=True)
+    corpus.save(build / "corpus" / "corpus.h5")
+    toy_summary(corpus, channels, values).save(build / "summary" / "summary.h5")
+    Activations(build / "activations").save_channels(channels, directions, {})
+
+
+def _moved(vectors: np.ndarray, signs: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    return ((vectors + 0.3 * random.standard_normal(vectors.shape)) * signs[:, None]).astype(np.float32)
+
+
 def write_toy(folder: Path) -> None:
-    """Writes the toy's shards and pages below a folder."""
+    """Writes the toy's shards and pages below a folder, beside another run that they are compared with."""
     corpus, summary = toy_run()
     notes = folder / "docs" / "notes"
+    save_other_run(folder / "other")
+    other = {"name": "earlier <i>seed</i>", "build": str(folder / "other"), "site": "https://example.org/b"}
     publish(
-        toy_config(),
+        toy_config(compare_with=[other]),
         corpus,
         summary,
         Writer(folder / "shards"),
@@ -552,6 +586,7 @@ def write_toy(folder: Path) -> None:
         notes,
         Silent(),
         LABELS,
+        directions=toy_directions(toy_channels()),
     )
 
 

@@ -69,6 +69,25 @@ export function trayButton(id) {
 }
 
 /**
+ * The same as a mark in a row of a table. It hears of the tray as long as it is in the page: rows come and go.
+ * @param {string} id
+ * @returns {HTMLButtonElement}
+ */
+export function trayMark(id) {
+  const button = h("button", { type: "button", class: "fb-row-star fb-row-tray", "aria-label": `Compare ${id}`, title: "Put aside, to compare with others" })
+  const show = () => {
+    const isIn = trayed().includes(id)
+    button.setAttribute("aria-pressed", String(isIn))
+    button.textContent = isIn ? "✓" : "⇄"
+  }
+  const hear = () => (button.isConnected ? show() : document.removeEventListener("fb-tray", hear))
+  document.addEventListener("fb-tray", hear)
+  button.addEventListener("click", () => toggle(id))
+  show()
+  return button
+}
+
+/**
  * The button in the head of a channel's page, and the tray.
  * @param {string} id
  * @param {Context} context

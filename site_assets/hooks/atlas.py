@@ -17,8 +17,8 @@ SITE_SETTINGS = {
     "repository": "repo_url",
     "site_url": "site_url",
 }
-ANALYSIS = "atlas/analysis.md"
-"""The list of analysed models, which only some runs have."""
+SOMETIMES = {"Analysis": "atlas/analysis.md", "Runs": "atlas/runs.md"}
+"""Titles and lists of what only some runs have: analysed models, other runs."""
 
 INDENT = re.compile(r"\n\s+")
 SCRIPT_POLICY = "script-src 'self'"
@@ -44,8 +44,9 @@ def on_config(config: Any) -> Any:
     if not path.is_file():
         return config
     settings = json.loads(path.read_text("utf-8"))
-    if config.nav and (path.parent / "analysis.md").is_file():
-        config.nav = with_analysis(config.nav)
+    for title, page in SOMETIMES.items():
+        if config.nav and (Path(config.docs_dir) / page).is_file():
+            config.nav = with_page(config.nav, title, page)
     if (path.parent / "feed.xml").is_file():
         config.extra["feed"] = "atlas/feed.xml"
     for name, option in SITE_SETTINGS.items():
@@ -54,13 +55,13 @@ def on_config(config: Any) -> Any:
     return config
 
 
-def with_analysis(nav: list[Any]) -> list[Any]:
-    """The navigation with the analysis behind the last generated page, where it does not name it already."""
+def with_page(nav: list[Any], title: str, page: str) -> list[Any]:
+    """The navigation with a page behind the last generated one, where it does not name it already."""
     pages = [next(iter(entry.values())) if isinstance(entry, dict) else entry for entry in nav]
-    if ANALYSIS in pages:
+    if page in pages:
         return nav
-    place = 1 + max((i for i, page in enumerate(pages) if str(page).startswith("atlas/")), default=-1)
-    return [*nav[:place], {"Analysis": ANALYSIS}, *nav[place:]]
+    place = 1 + max((i for i, name in enumerate(pages) if str(name).startswith("atlas/")), default=-1)
+    return [*nav[:place], {title: page}, *nav[place:]]
 
 
 def on_post_page(output: str, **_: Any) -> str:

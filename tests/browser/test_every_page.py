@@ -27,6 +27,8 @@ PAGES = {
     "discuss": "atlas/discuss/?id=lora/L0/gate_proj",
     "embedded part": "atlas/lora/L0/gate_proj/?embed=1&panel=neighbours",
     "compare": "atlas/compare/?ids=lora/L0/gate_proj,lora/L0/up_proj,sae/1",
+    "two runs": "atlas/runs/earlier~20~3ci~3eseed~3c/i~3e/",
+    "other runs": "atlas/runs/",
     "channel in documents": "atlas/lora/L0/gate_proj/#text=document",
     "hand-written": "architecture/",
 }

@@ -1,5 +1,6 @@
 /** The explorer: every channel of the run as a table, a map or a grid, filtered and sorted, with the view kept in the address. */
 import { annotations } from "../annotations.mjs"
+import { showTray, trayMark } from "../compare-tray.mjs"
 import { h } from "../elements.mjs"
 import { tableColumns, USUAL } from "../explorer-columns.mjs"
 import { fillForm, filterForm, NAMES, readForm } from "../explorer-form.mjs"
@@ -52,7 +53,7 @@ class Explorer {
     this.rows = new Uint32Array(0)
     this.turn = 0
     this.timer = 0
-    this.all = tableColumns(this.columns, head.numbers, this.rowStore, context, (row, id) => this.star(row, id))
+    this.all = tableColumns(this.columns, head.numbers, this.rowStore, context, (row, id) => h("span", { class: "fb-row-actions" }, this.star(row, id), trayMark(id)))
     this.table = new VirtualTable(this.chosenColumns(), "Channels", (column, isAdding) =>
       void this.change({ sort: nextSort(this.view.sort, column, isAdding) }))
     this.table.onDraw = (rows) => this.need(rows)
@@ -67,6 +68,7 @@ class Explorer {
     this.form.addEventListener("input", (event) => this.onInput(event))
     addEventListener("hashchange", () => void this.read())
     this.element.replaceChildren(this.form, this.bar.element, this.table.element, this.plane)
+    showTray(this.context)
     await this.read()
   }
 

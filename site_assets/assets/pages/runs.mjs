@@ -100,9 +100,9 @@ function tableColumns({ columns, site }, context) {
 function counterpart(columns, row, site) {
   const id = columns.other[row]
   if (id === null) return h("span", { class: "fb-note" }, "none")
-  const words = `by ${columns.how[row]}${columns.is_turned[row] ? ", sign turned" : ""}`
+  const words = `by ${columns.how[row]}${columns.is_turned[row] ? ", turned" : ""}`
   return h("span", { class: "fb-both-tokens" }, site ? h("a", { href: pageUrl(site, id), rel: "noreferrer" }, readableId(id)) : h("span", {}, readableId(id)),
-    h("span", { class: "fb-there" }, words))
+    h("span", { class: "fb-there", title: columns.is_turned[row] ? "Its numbers are shown with the opposite sign" : null }, words))
 }
 
 /** @param {string} name @param {number | null} here @param {number | null} there */

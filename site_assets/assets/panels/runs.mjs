@@ -17,7 +17,7 @@ function names(row, context) {
 
 /** @param {string[]} top @param {string[]} bottom */
 function tokens(top, bottom) {
-  return top.length || bottom.length ? h("span", {}, tokenList(top, "positive"), " ", tokenList(bottom, "negative")) : "–"
+  return top.length || bottom.length ? h("span", { class: "fb-both-tokens" }, tokenList(top, "positive"), tokenList(bottom, "negative")) : "–"
 }
 
 /** @type {import("../panels.mjs").Panel} */
