@@ -8,12 +8,10 @@ from jaxtyping import Float, Float64
 
 from generator.blocks import Channel, Directions
 from generator.summaries import CosineMatrix
-from generator.summarize.neighbours import NeighbourList, in_order, nearest_in_rows
+from generator.summarize.neighbours import NeighbourList, in_order, nearest_by_product
 
 MOST_MEMBERS = 2048
 """Members of the largest matrix that is written whole; a larger space is written layer by layer."""
-
-_ROWS = 1024
 
 
 @dataclass(frozen=True)
@@ -35,9 +33,7 @@ def direction_neighbours(directions: Sequence[Directions], side: str, limit: int
         if sets:
             unit = _unit(np.concatenate([d.vectors for d in sets]))
             channel = np.concatenate([d.channels for d in sets])
-            for start in range(0, len(channel), _ROWS):
-                rows = slice(start, start + _ROWS)
-                found.append(nearest_in_rows(unit[rows] @ unit.T, channel[rows], channel, limit))
+            found.append(nearest_by_product(unit, channel, limit))
     return in_order(found)
 
 

@@ -9,6 +9,7 @@ from generator.blocks import Directions
 from generator.config import SummarizeTable
 from generator.summarize import finish
 from generator.summarize.cosines import cosine_matrices, direction_neighbours
+from generator.summarize.neighbours import nearest_by_product, nearest_in_rows
 
 from .oracle import accumulate, toy_channels, toy_corpus, with_ids
 
@@ -136,6 +137,26 @@ def test_direction_neighbours():
     assert of[2] == [3]
     assert set(of[0]) | set(of[5]) <= {0, 1, 4, 5}
     assert direction_neighbours(sets, "read", 2).channel.tolist() == []
+
+
+@pytest.mark.parametrize("tile", [1, 500, 1 << 22])
+def test_float32_finds_the_neighbours_that_float64_orders(monkeypatch, tile):
+    monkeypatch.setattr("generator.summarize.neighbours._TILE", tile)
+    monkeypatch.setattr("generator.summarize.neighbours._PAIRS", 7)
+    rng = np.random.default_rng(6)
+    vectors = rng.standard_normal((60, 40))
+    vectors[20:40] = vectors[0] + 1e-3 * rng.standard_normal((20, 40))  # float32 would not tell their order
+    vectors[40:45] = -vectors[1]
+    vectors[50], vectors[51] = 0, np.nan
+    channel = rng.permutation(80)[:60]
+    channel[59] = channel[58]  # two vectors of one channel: never each other's neighbours
+    unit = vectors / np.where((norm := np.linalg.norm(vectors, axis=1, keepdims=True)) > 0, norm, np.nan)
+    wanted = nearest_in_rows(unit @ unit.T, channel, channel, 5)
+    found = nearest_by_product(unit, channel, 5)
+    np.testing.assert_array_equal(found.channel, wanted.channel)
+    np.testing.assert_array_equal(found.neighbour, wanted.neighbour)
+    np.testing.assert_array_equal(found.value, wanted.value)
+    assert len(nearest_by_product(unit, channel, 0).channel) == 0
 
 
 def test_a_large_space_is_split_by_layer(monkeypatch):
