@@ -28,6 +28,11 @@ def content_key(*parts: Any) -> str:
     return hashlib.sha256(orjson.dumps(parts, option=_CANONICAL)).hexdigest()[:32]
 
 
+def digest(content: bytes) -> str:
+    """A fast hash of bytes, to see whether a file still holds them."""
+    return hashlib.blake2b(content, digest_size=12).hexdigest()
+
+
 def file_key(path: Path) -> str:
     """The content key of a file's bytes (of its size and samples, for a file of several hundred megabytes)."""
     size = path.stat().st_size
@@ -193,6 +198,9 @@ class Writer:
     Publishing takes one as an argument; a test passes ``MemoryWriter`` and looks into a dict.
     """
 
+    is_shared = True
+    """Whether other processes see what is written."""
+
     def __init__(self, root: Path) -> None:
         self.root = root.resolve()
         self.written: set[str] = set()  # "atlas/lora/L0/q_proj.md"
@@ -221,6 +229,17 @@ class Writer:
                 ) from error
             raise
 
+    def has(self, path: str, wanted: str, size: int) -> bool:
+        """Whether a file holds the bytes of this digest; then it counts as written."""
+        try:
+            target = self._target(path)
+            if os.stat(target).st_size != size or digest(_content_of(target)) != wanted:
+                return False
+        except OSError:
+            return False
+        self.written.add(path)
+        return True
+
     def _target(self, path: str) -> str:
         """The absolute path, which no symbolic link leads outside; a folder is asked for that once."""
         folder, name = os.path.split(path)
@@ -242,9 +261,18 @@ def _content_of(path: str) -> bytes:
 class MemoryWriter(Writer):
     """A writer that keeps everything in a dict, for tests."""
 
+    is_shared = False
+
     def __init__(self) -> None:
         super().__init__(Path("/nowhere"))
         self.files: dict[str, bytes] = {}  # "atlas/index.md" -> b"# Atlas"
+
+    def has(self, path: str, wanted: str, size: int) -> bool:
+        """Whether these bytes are kept under ``path``."""
+        if digest(self.files.get(path, b"")) != wanted:
+            return False
+        self.written.add(path)
+        return True
 
     def write(self, path: str, content: bytes) -> None:
         """Keeps ``content`` under ``path``."""

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from generator.measure.analyze.texts import Text
     from generator.measure.collections import LatentStream
+    from generator.publish.kept import Kept
     from generator.summarize import Accumulator
 
 
@@ -649,7 +651,18 @@ def _publish(config: RunConfig, folders: Folders, out: Artifact, progress: Progr
         directions=Activations(folders.build / "activations").load_channels()[1]
         if config.publish.compare_with and _has_adapter(config)
         else [],
+        kept=_kept(config, folders, out),
     )
+
+
+def _kept(config: RunConfig, folders: Folders, out: Artifact) -> Kept:
+    """What the last run left of pages, known by all that they are made of but labels and notes."""
+    from generator.publish.kept import Kept
+
+    stages = [_manifest_key(stage, folders) for stage in stages_of(config) if stage.name not in ("publish", "bundle")]
+    code = path_key(str(Path(__file__).parent / "*.py"))
+    packages = [version(name) for name in ("numpy", "orjson", "pillow")]
+    return Kept(out.folder, content_key(stages, _published_from(config), config.model_dump(), code, packages))
 
 
 def _whole_summary(config: RunConfig, folders: Folders, corpus: Corpus) -> Summary:

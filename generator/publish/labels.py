@@ -1,15 +1,16 @@
 """Labels: what people and models say that a channel means. ``labels/*.jsonl``, one record per line (docs/labels.md)."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import date
-from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from generator.artifacts import content_key
 from generator.errors import FeaturebookError, nearest
 from generator.publish.visible import plain
 
@@ -20,6 +21,12 @@ LONGEST_TEXT = 300
 
 LONGEST_NOTE = 4000
 """Characters of a note."""
+
+EVERY = ""
+"""Stands for all channels, where somebody asks for the labels of many; no id is empty."""
+
+MANY = 500
+"""Channels above which what is made counts as showing the labels of all."""
 
 FAULTS_SHOWN = 20
 """Faults that one message lists."""
@@ -102,10 +109,32 @@ class Labels:
             self._by_channel.setdefault(record.id, []).append(_shown(record))
         for held in self._by_channel.values():
             held.sort(key=_order)
+        self._asked: set[str] = set()
+
+    @contextmanager
+    def watched(self) -> Iterator[set[str]]:
+        """Tells of which channels the labels are asked for inside the block, so that what is made there is known to depend on them."""
+        asked: set[str] = set()
+        self._asked = asked
+        yield asked
+        if len(asked) > MANY:
+            asked.clear()
+            asked.add(EVERY)
+
+    def fingerprint(self, channel_id: str) -> str:
+        """A hash of all that was said of a channel, or of all channels for ``EVERY``; empty where nothing was said."""
+        if channel_id == EVERY:
+            return content_key([(name, self.fingerprint(name)) for name in sorted(self._by_channel)])
+        held = self._by_channel.get(channel_id)
+        return content_key([label.model_dump() for label in held]) if held else ""
+
+    def _held(self, channel_id: str) -> list[Label]:
+        self._asked.add(channel_id)
+        return self._by_channel.get(channel_id, [])
 
     def of(self, channel_id: str) -> list[Label]:
         """Everything that was said of a channel, in words."""
-        return [label for label in self._by_channel.get(channel_id, []) if label.text or label.note]
+        return [label for label in self._held(channel_id) if label.text or label.note]
 
     def best(self, channel_id: str, polarity: Literal["positive", "negative"] | None = None) -> Label | None:
         """The label to show for one side of a channel, or for the whole of it."""
@@ -118,16 +147,18 @@ class Labels:
 
     def is_starred(self, channel_id: str) -> bool:
         """Whether somebody marked the channel as worth a look."""
-        return any(label.starred for label in self._by_channel.get(channel_id, []))
+        return any(label.starred for label in self._held(channel_id))
 
-    @cached_property
+    @property
     def ids(self) -> list[str]:
         """Channels that have a label, sorted."""
+        self._asked.add(EVERY)
         return sorted(name for name in self._by_channel if self.best(name))
 
-    @cached_property
+    @property
     def authors(self) -> list[tuple[str, str, int]]:
         """Whom to credit: (author, ``human`` or ``model``, channels labelled); people first, then by number."""
+        self._asked.add(EVERY)
         held: dict[tuple[str, str], set[str]] = {}
         for name, labels in self._by_channel.items():
             for label in labels:
@@ -137,6 +168,7 @@ class Labels:
         return sorted(rows, key=lambda row: (row[1] != "human", -row[2], row[0]))
 
     def __len__(self) -> int:
+        self._asked.add(EVERY)
         return sum(bool(label.text) for labels in self._by_channel.values() for label in labels)
 
 

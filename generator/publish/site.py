@@ -1,6 +1,6 @@
 """Writes the whole publication, and removes what an earlier run wrote and this one did not."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -108,7 +108,7 @@ def publish(
     press = Press(book, shards, docs, notes, progress, kept)
     finish = press.start(entries)
     found = list(_found(book, kept))  # while other processes print, where there are any
-    entries += found
+    entries = [*entries, *found]
     _check_distinct(entries)
     _announce(shards, docs, shards_before, pages_before, entries)
     press.print(found)

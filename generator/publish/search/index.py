@@ -1,12 +1,13 @@
 """The inverted index: word -> rows of the table, passages of the corpus, tokens of the vocabulary."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from generator.publish.book import SCHEMA, Book
 from generator.publish.explorer import ROWS_PER_PART, TOKENS_SHOWN
+from generator.publish.kept import Kept
 from generator.publish.search.passages import PER_PART, Passages
 from generator.publish.search.postings import cut, encode_rows, encode_weighted
 from generator.publish.search.tokens import TokenIndex
@@ -45,17 +46,25 @@ class SearchIndex:
     book: Book
     passages: Passages
     tokens: TokenIndex
+    kept: Kept | None = None
 
-    def shards(self) -> Iterator[tuple[str, Any]]:
-        """(id, how it is made) of every file of the index but the table's parts."""
-        yield "search", self.head
+    def shards(self) -> Iterator[tuple[str, Any, bool]]:
+        """(id, how it is made, whether labels are a part of it) of every file of the index but the table's parts."""
+        yield "search", self.head, True
         for number in range(len(self.leaves)):
-            yield f"search/words/{number}", lambda number=number: self.leaf(number)
+            yield f"search/words/{number}", lambda number=number: self.leaf(number), True
         for number in range(self.passages.n_parts):
-            yield f"search/passages/{number}", lambda number=number: self.passages.part(number)
-        yield "search/tokens", self.tokens.head
-        for number in range(len(self.tokens.leaves)):
-            yield f"search/tokens/{number}", lambda number=number: self.tokens.leaf(number)
+            yield f"search/passages/{number}", lambda number=number: self.passages.part(number), False
+        yield "search/tokens", self.tokens.head, False
+        for number in range(self._recalled("tokens", self._n_tokens)["n_leaves"]):
+            yield f"search/tokens/{number}", lambda number=number: self.tokens.leaf(number), False
+
+    def _n_tokens(self) -> dict[str, int]:
+        return {"n_leaves": len(self.tokens.leaves), "n_tokens": len(self.tokens.tokens)}
+
+    def _recalled(self, name: str, make: Callable[[], Any]) -> Any:
+        """What follows from the run alone, as the last run left it, where one did."""
+        return self.kept.recall(name, make) if self.kept else make()
 
     def head(self) -> dict[str, Any]:
         """What a browser fetches first: which word each file begins with, sizes, and the pages that are few."""
@@ -65,7 +74,7 @@ class SearchIndex:
             "first": [leaf[0][0] for leaf in self.leaves],
             "n_channels": len(self.book.published),
             "n_passages": len(self.passages.places),
-            "n_tokens": len(self.tokens.tokens),
+            "n_tokens": self._recalled("tokens", self._n_tokens)["n_tokens"],
             "rows_per_part": ROWS_PER_PART,
             "passages_per_part": PER_PART,
             "collections": [
@@ -98,6 +107,18 @@ class SearchIndex:
         return [list(part) for part in cut(entries, sizes)]
 
     def _words(self) -> dict[str, _Word]:
+        held = {
+            word: _Word(dict(rows), passages, [(a, b, c) for a, b, c in tokens])
+            for word, (rows, passages, tokens) in self._recalled("words", self._unlabelled).items()
+        }
+        for row, index in enumerate(self.book.published):
+            for label in self.book.labels.of(self.book.summary.channels[index].id):
+                for word in words(label.text):
+                    held.setdefault(word, _Word()).rows[row] = LABEL_WEIGHT
+        return held
+
+    def _unlabelled(self) -> dict[str, list[list[Any]]]:
+        """All words but those of labels: rows with their weights, passages, tokens."""
         held: dict[str, _Word] = {}
         for row, index in enumerate(self.book.published):
             for word, weight in self._channel_words(index).items():
@@ -110,10 +131,10 @@ class SearchIndex:
             for word in words(self.book.texts.alone[ids[0]]):
                 place = (-int(counts[ids].sum()), key, self.tokens.n_channels(ids))
                 held.setdefault(word, _Word()).tokens.append(place)
-        return held
+        return {word: [list(w.rows.items()), w.passages, w.tokens] for word, w in held.items()}
 
     def _channel_words(self, index: int) -> dict[str, int]:
-        """The words that lead to a channel, each with the weight of where it stands best."""
+        """The words that lead to a channel, each with the weight of where it stands best; its labels come on top."""
         channel = self.book.summary.channels[index]
         held: dict[str, int] = {}
 
@@ -126,8 +147,6 @@ class SearchIndex:
             held[word] = KIND_WEIGHT
         if channel.layer >= 0:
             add(f"layer {channel.layer}", KIND_WEIGHT)
-        for label in self.book.labels.of(channel.id):
-            add(label.text, LABEL_WEIGHT)
         if not self.book.is_dead(index):
             largest = self.book.largest(index) or 1.0
             sides = [self.book.summary.top_tokens, *([self.book.summary.bottom_tokens] * channel.is_signed)]
@@ -143,6 +162,6 @@ class SearchIndex:
         return [(self.book.texts.alone[i], mean) for i, mean in zip(ids, means)]
 
 
-def search_index(book: Book) -> SearchIndex:
+def search_index(book: Book, kept: Kept | None = None) -> SearchIndex:
     """The index of a book; nothing is computed yet."""
-    return SearchIndex(book, Passages(book), TokenIndex(book))
+    return SearchIndex(book, Passages(book), TokenIndex(book), kept)
