@@ -8,9 +8,13 @@ from jaxtyping import Float, Int
 from generator.artifacts import to_json
 from generator.publish.analysis import MAIN, Analysis, rounded
 from generator.publish.book import SCHEMA, Book
+from generator.publish.latent_effects import document_effects
 from generator.publish.numbers import significant
 from generator.publish.records import quantise, scale_of
 from generator.publish.visible import plain
+
+RAREST = 90
+"""Largest rarity: one token in a billion."""
 
 LONGEST_METADATA = 300
 """Characters of a metadata value that a document page shows."""
@@ -52,7 +56,8 @@ def document_shard(book: Book, doc: int) -> dict[str, Any]:
             "reference_rms": [significant(book.summary.channels[index].reference_rms) for index in order],
             "max_here": [significant(here) for here in largest],
         },
-        "strongest": _strongest(channel, value, order, scales),
+        "strongest": _strongest(channel, value, order, scales, _rarity(book, channel, value)),
+        **({"effects": effects} if (effects := document_effects(book, doc, order)) else {}),
         **(analysed_part(book.analysis, doc) if book.analysis else {}),
     }
 
@@ -127,8 +132,9 @@ def _strongest(
     value: Float[np.ndarray, "token k"],
     order: list[int],
     scales: Float[np.ndarray, " channel"],
+    rarity: Int[np.ndarray, "token k"],
 ) -> dict[str, Any]:
-    """Per token: indices into ``channels``, and as many values as integers × that channel's scale."""
+    """Per token: indices into ``channels``, and as many values as integers × that channel's scale, and rarities."""
     size = max([int(channel.max(initial=-1)), *order], default=-1) + 2
     place = np.full(size, -1)
     place[order] = np.arange(len(order))
@@ -139,4 +145,40 @@ def _strongest(
     return {
         "channel": [row[kept].tolist() for row, kept in zip(here, known)],
         "value": [row[kept].tolist() for row, kept in zip(values, known)],
+        "rarity": [row[kept].tolist() for row, kept in zip(rarity, known)],
     }
+
+
+def _rarity(
+    book: Book, channel: Int[np.ndarray, "token k"], value: Float[np.ndarray, "token k"]
+) -> Int[np.ndarray, "token k"]:
+    """−10 · log₁₀ of the share of measured tokens with an activation at least as far from zero, on the same side."""
+    found = np.zeros(channel.shape, np.int64)
+    shown = (channel >= 0) & np.isfinite(value)
+    order = np.argsort(channel[shown], kind="stable")
+    channels, values = channel[shown][order], value[shown][order]
+    rarities = np.zeros(len(channels), np.int64)
+    bounds = np.flatnonzero(np.diff(channels, prepend=-1, append=-1)) if len(channels) else [0]
+    for start, stop in zip(bounds, bounds[1:]):
+        shares = share_as_strong(book, int(channels[start]), values[start:stop])
+        rarities[start:stop] = np.rint(-10 * np.log10(shares)).clip(0, RAREST)
+    flat = np.zeros(len(channels), np.int64)
+    flat[order] = rarities
+    found[shown] = flat
+    return found
+
+
+def share_as_strong(book: Book, index: int, values: Float[np.ndarray, " k"]) -> Float[np.ndarray, " k"]:
+    """Share of a channel's measured tokens that are at least as far from zero on the same side.
+
+    From the exact histogram, straight inside a bin; never less than one token.
+    """
+    counts = book.summary.histogram.of(index)["count"].astype(np.float64)
+    if not len(counts):
+        return np.ones(len(values))
+    first, step = int(book.summary.histogram_first[index]), float(book.summary.histogram_step[index])
+    edges = (first + np.arange(len(counts) + 1)) * step
+    below = np.concatenate([[0.0], np.cumsum(counts)])
+    lower = np.interp(values, edges, below)
+    as_strong = np.where(values < 0, lower, below[-1] - lower)
+    return np.maximum(as_strong, 1.0) / max(below[-1], 1.0)

@@ -26,10 +26,14 @@ import { groupTokens, pieces } from "./heatmap/tokens.mjs"
  * @property {number[]} text
  * @property {number[]} is_measured  1 or 0 per token
  * @property {DocumentChannel[]} channels  strongest here first
- * @property {{channel: number[][], value: (number | null)[][]}} strongest
+ * @property {{channel: number[][], value: (number | null)[][], rarity: number[][]}} strongest
+ * @property {Record<string, {at: number[], change: number[]}>} [effects]  by channel: what ablating it does to log p of the next token
  * @property {{base_adapted: number[], adapted_base: number[], surprise_change: (number | null)[]}} [divergence]
  * @property {string} [analysed]  id of the page on which the text is analysed
  */
+
+/** @typedef {"value" | "rarity" | "effect"} Ranking */
+/** @typedef {{channel: number, value: number | null, ratio: number | null, share: number, change: number | null}} Firing */
 
 /** Tokens that a paragraph has at least, where the text has line breaks at all. */
 const SHORTEST_BLOCK = 60
@@ -119,19 +123,29 @@ export function maximumOf(channel) {
 }
 
 /**
- * What fires at a token, strongest first.
+ * What fires at a token: by |value| over RMS, by how few tokens of the corpus are as strong, or by what ablating it does to the
+ * next token. What has no effect measured comes last.
  * @param {DocumentShard} shard
  * @param {number} token
- * @returns {{channel: number, value: number | null, ratio: number | null}[]}  ratio: |value| / reference RMS
+ * @param {Ranking} [ranking]
+ * @returns {Firing[]}  ratio: |value| / reference RMS; share: of measured tokens at least as strong
  */
-export function firingAt(shard, token) {
-  return shard.strongest.channel[token].flatMap((channel, place) => {
+export function firingAt(shard, token, ranking = "value") {
+  const found = shard.strongest.channel[token].flatMap((channel, place) => {
     if (channel < 0) return []
     const { scale, reference_rms } = shard.channels[channel]
     const step = shard.strongest.value[token][place]
     const value = step === null ? null : step * scale
-    return [{ channel, value, ratio: value === null || !(reference_rms > 0) ? null : Math.abs(value) / reference_rms }]
+    const effect = shard.effects?.[channel]
+    const at = effect ? effect.at.indexOf(token) : -1
+    return [{
+      channel, value, ratio: value === null || !(reference_rms > 0) ? null : Math.abs(value) / reference_rms,
+      share: 10 ** (-shard.strongest.rarity[token][place] / 10), change: effect && at >= 0 ? effect.change[at] : null,
+    }]
   })
+  if (ranking === "rarity") return found.sort((a, b) => a.share - b.share)
+  const size = (/** @type {Firing} */ { change }) => (change === null ? -1 : Math.abs(change))
+  return ranking === "effect" ? found.sort((a, b) => size(b) - size(a)) : found
 }
 
 /**

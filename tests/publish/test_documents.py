@@ -1,12 +1,24 @@
 """Document shards."""
 
+import json
+
 import numpy as np
 import pytest
 
+from generator.artifacts import to_json
 from generator.blocks import Corpus
-from generator.publish.documents import LONGEST_METADATA, shown_metadata
+from generator.findings import Findings
+from generator.publish.book import open_book
+from generator.publish.documents import (
+    LONGEST_METADATA,
+    document_shard,
+    share_as_strong,
+    shown_metadata,
+)
 from generator.summaries import Summary
 from tests.publish.conftest import Publication
+from tests.publish.test_schemas import validator
+from tests.toy import N_LATENTS, toy_config, toy_values
 
 
 def test_the_whole_document_is_there(run: tuple[Corpus, Summary], publication: Publication) -> None:
@@ -94,3 +106,30 @@ def test_values_that_are_not_finite_are_null(run: tuple[Corpus, Summary]) -> Non
     shard = opened(document_shard(open_book(toy_config(), corpus, broken), 0))
     assert shard["strongest"]["value"][1][0] is None
     assert all(np.isfinite(channel["max_here"]) for channel in shard["channels"])
+
+
+def test_rarity_counts_the_tokens_that_are_as_strong(run: tuple[Corpus, Summary]) -> None:
+    corpus, summary = run
+    book = open_book(toy_config(), corpus, summary)
+    values = toy_values(corpus, summary.channels[: len(summary.channels) - N_LATENTS])
+    for index in (0, 2, 7):
+        own = values[corpus.is_measured, index].astype(np.float32).astype(np.float64)
+        step = float(summary.histogram_step[index])
+        asked = np.array([own.max(), own.min(), np.quantile(own, 0.99), np.quantile(own, 0.01)])
+        for value, share in zip(asked, share_as_strong(book, index, asked), strict=True):
+            # exact at the edges of bins, so between the counts at the two edges beside the value
+            low, high = np.floor(value / step) * step, np.ceil(value / step) * step
+            counts = sorted((own >= edge).sum() if value > 0 else (own < edge).sum() for edge in (low, high))
+            assert max(counts[0], 1) / len(own) - 1e-9 <= share <= max(counts[1], 1) / len(own) + 1e-9
+
+
+def test_effects_stand_by_the_place_of_their_channel(run: tuple[Corpus, Summary]) -> None:
+    corpus, summary = run
+    found = {"sae/1": {"at": [3, 5], "change": [-0.5, 0.25]}, "sae/999": {"at": [1], "change": [1.0]}}
+    findings = {"document_effects": Findings("document_effects", {}, {"doc/0": to_json(found)})}
+    book = open_book(toy_config(), corpus, summary, findings=findings)
+    shard = json.loads(to_json(document_shard(book, 0)))
+    validator("document").validate(shard)
+    (place,) = shard["effects"]
+    assert shard["channels"]["id"][int(place)] == "sae/1" and shard["effects"][place] == found["sae/1"]
+    assert "effects" not in document_shard(book, 1)

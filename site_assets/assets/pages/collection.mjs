@@ -2,6 +2,7 @@
 import { h } from "../elements.mjs"
 import { cellGrid } from "../cell-grid.mjs"
 import { countChart, curve } from "../curves.mjs"
+import { placesTable, profileMap, relativeNormChart } from "../crosscoder-charts.mjs"
 import { densityField, pointField } from "../map.mjs"
 import { count, number, percent } from "../numbers.mjs"
 
@@ -17,6 +18,7 @@ import { count, number, percent } from "../numbers.mjs"
  * @property {{id: string[], density: (number | null)[], max: (number | null)[]}} columns
  * @property {Places | null} grid
  * @property {Facts} facts
+ * @property {import("../crosscoder-charts.mjs").CrosscoderFacts} [crosscoder]
  */
 /**
  * @typedef {object} Facts  what the collection says of itself; every key may be absent
@@ -39,6 +41,7 @@ export async function mount(element, shard, context) {
   const noun = shard.kind === "lora" ? "directions" : "latents"
   const parts = [
     mapPanel(points, shard, context),
+    placesPanel(shard, context),
     trainingPanel(shard),
     firingPanel(shard, noun),
     gridPanel(shard, context),
@@ -78,6 +81,16 @@ function mapPanel({ columns, layout }, shard, context) {
   }, context, { aspect: Math.min(1, Math.max(0.5, deep / wide)) })
   const dead = shard.n_dead ? ` Not drawn: ${count(shard.n_dead)} dead.` : ""
   return section("map", "Map of the latents", `Each point is a latent and opens its page. ${layout.method}${dead}`, field)
+}
+
+/** @param {CollectionShard} shard @param {Context} context */
+function placesPanel({ crosscoder: found }, context) {
+  if (!found) return null
+  const map = profileMap(found, context)
+  return section("places", "Places",
+    `Size: the root of the total variance of the activations there. FVU: what the dictionary leaves of it, over ${count(found.n_tokens)} tokens that were not held out. A latent peaks where its decoder is longest in units of the size.`,
+    placesTable(found), relativeNormChart(found),
+    map && h("h3", {}, "Profiles"), map && h("p", { class: "fb-caption" }, "A column is a latent, a row a place: decoder norm in units of the latent’s own peak, latents sorted by peak. Each column opens a page."), map)
 }
 
 /** @param {CollectionShard} shard */

@@ -6,8 +6,9 @@ import { linearScale, toneOf } from "../heatmap/scale.mjs"
 import { areShortcutsOn, offerKeys } from "../keys.mjs"
 import { groupOf, visible } from "../heatmap/tokens.mjs"
 import { Tooltip } from "../heatmap/tooltip.mjs"
-import { count, number } from "../numbers.mjs"
+import { count, number, percent } from "../numbers.mjs"
 import { Prose } from "../prose.mjs"
+import { RANKINGS, rankingButtons } from "../ranking.mjs"
 import { firingAt, groupsOf, maximumOf, minimapOf, strongestHere, valuesOf } from "../reading.mjs"
 import { readableId } from "../shards.mjs"
 
@@ -54,6 +55,8 @@ class Reader {
     /** @type {Map<number, Float64Array>} */
     this.values = new Map()
     this.token = -1
+    /** @type {import("../reading.mjs").Ranking} */
+    this.ranking = "value"
     withDivergence(this)
     this.chosenList = h("ol", { class: "fb-chosen", "aria-label": "Channels drawn in the text" })
     this.filter = h("input", { type: "search", class: "fb-input", name: "channel", autocomplete: "off", placeholder: "Filter by id", "aria-label": "Filter the channels by id" })
@@ -288,17 +291,22 @@ class Reader {
     const { shard, token } = this
     const group = this.groups[groupOf(this.groups, token)]
     const members = Array.from({ length: group.end - group.first }, (_, index) => group.first + index)
-    const firing = firingAt(shard, token)
+    const firing = firingAt(shard, token, this.ranking)
+    const hasEffects = firing.some(({ change }) => change !== null)
     this.panel.replaceChildren(
       h("div", { class: "fb-firing__head" },
         h("h2", {}, "At ", h("bdi", { class: "fb-token-mark", translate: "no" }, visible(group.text))), this.closeButton()),
       h("p", { class: "fb-hint" }, `Token ${count(token)} of ${count(shard.n_tokens)}, id ${shard.token_ids[shard.text[token]]}`, group.isSpecial && ", special", shard.is_measured[token] === 0 && ", left out of the statistics"),
       members.length > 1 ? this.memberButtons(members) : "",
+      firing.length > 1 ? rankingButtons(this.ranking, shard.effects !== undefined, (ranking) => {
+        this.ranking = ranking
+        this.showFiring()
+      }) : "",
       firing.length
         ? h("table", { class: "fb-firing__table" },
-          h("caption", { class: "fb-hidden" }, "Channels by |activation| over RMS"),
-          h("thead", {}, h("tr", {}, ...["Draw", "Channel", "Value", "× RMS"].map((name, index) => h("th", { scope: "col" }, index ? name : h("span", { class: "fb-hidden" }, name))))),
-          h("tbody", {}, ...firing.map((one) => this.firingRow(one))))
+          h("caption", { class: "fb-hidden" }, `Channels by ${RANKINGS[this.ranking][1]}`),
+          h("thead", {}, h("tr", {}, ...["Draw", "Channel", "Value", "× RMS", "As strong", ...(hasEffects ? ["Effect"] : [])].map((name, index) => h("th", { scope: "col" }, index ? name : h("span", { class: "fb-hidden" }, name))))),
+          h("tbody", {}, ...firing.map((one) => this.firingRow(one, hasEffects))))
         : h("p", {}, "No activation is known at this token."),
       this.next?.at(token) ?? "")
   }
@@ -324,13 +332,18 @@ class Reader {
     }))
   }
 
-  /** @param {{channel: number, value: number | null, ratio: number | null}} one */
-  firingRow({ channel, value, ratio }) {
+  /**
+   * @param {import("../reading.mjs").Firing} one
+   * @param {boolean} hasEffects
+   */
+  firingRow({ channel, value, ratio, share, change }, hasEffects) {
     const size = Math.max(1, Math.min(8, Math.round(((ratio ?? 0) / FULL_BAR) * 8)))
     return h("tr", {},
       h("td", {}, this.switchOf(channel)),
       h("th", { scope: "row" }, this.link(channel)),
       h("td", { class: "fb-number" }, number(value, { sign: true })),
-      h("td", { class: `fb-number fb-ratio fb-ratio--${size} fb-ratio--${(value ?? 0) < 0 ? "negative" : "positive"}` }, number(ratio)))
+      h("td", { class: `fb-number fb-ratio fb-ratio--${size} fb-ratio--${(value ?? 0) < 0 ? "negative" : "positive"}` }, number(ratio)),
+      h("td", { class: "fb-number", title: "Share of measured tokens on which it is at least as strong" }, percent(Number(share.toPrecision(2)))),
+      hasEffects ? h("td", { class: "fb-number", title: "Change of log p of the next token without it" }, change === null ? "–" : number(change, { sign: true })) : null)
   }
 }
