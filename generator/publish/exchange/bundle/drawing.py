@@ -82,7 +82,7 @@ def composed(chart: Chart) -> Any:
 
     width, height = chart.size
     title = textwrap.wrap(drawable(chart.title), round(width * 11)) or [""]
-    caption = textwrap.wrap(drawable(chart.caption), round(width * CAPTION_CHARACTERS))
+    caption = textwrap.wrap(drawable(sentence(chart.caption)), round(width * CAPTION_CHARACTERS))
     above, below = 0.12 + 0.2 * len(title), 0.14 + 0.135 * len(caption)
     figure = Figure((width, height + above + below), facecolor="white")
     full = height + above + below
@@ -95,8 +95,8 @@ def composed(chart: Chart) -> Any:
     room = (0.0, below / full, 1.0, height / full)
     figure.set_layout_engine("constrained", rect=room, w_pad=0.06, h_pad=0.05)
     chart.draw(figure)
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # places are found once, not for each kind of file
+    figure.get_layout_engine().execute(figure)
+    figure.set_layout_engine(None)  # places are found once, not for each kind of file
     return figure
 
 
@@ -203,6 +203,11 @@ def short(value: float) -> str:
     """Three digits at most."""
     text = f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}" if abs(value) < 100 else f"{value:,.0f}"
     return text.replace("-", "−")
+
+
+def sentence(text: str) -> str:
+    """With a capital where a word begins it; a symbol (``A_ij``, ``p(x)``) stays as it is."""
+    return text[:1].upper() + text[1:] if text[:2].isalpha() else text
 
 
 def method_sentence(method: dict[str, Any]) -> str:

@@ -46,6 +46,15 @@ def draw_grids(
 
 def words(name: str) -> str:
     """``effective_rank`` -> ``Effective rank``."""
-    known = {"pca": "PCA", "twonn": "TwoNN", "mle": "(MLE)", "slope": "(slope)", "kl": "KL"}
+    known = {
+        "eigen": "of the eigenvalues",
+        "corrected": "(corrected)",
+        "text": "on text",
+        "pca": "PCA",
+        "twonn": "TwoNN",
+        "mle": "(MLE)",
+        "slope": "(slope)",
+        "kl": "KL",
+    }
     text = " ".join(known.get(word, word) for word in name.split("_"))
     return text[:1].upper() + text[1:]

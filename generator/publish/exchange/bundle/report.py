@@ -10,7 +10,7 @@ from typing import Any
 
 from generator.artifacts import to_json
 from generator.publish.exchange.bundle.analysis import Analysis
-from generator.publish.exchange.bundle.drawing import Chart, short
+from generator.publish.exchange.bundle.drawing import Chart, drawable, short
 from generator.publish.exchange.bundle.grids import words
 from generator.publish.exchange.bundle.provenance import warnings
 from generator.publish.visible import chipped, plain
@@ -62,10 +62,10 @@ def _content(
 ) -> dict[str, Any]:
     known = home["provenance"]
     return {
-        "title": plain(home["title"]),
-        "description": plain(home["description"]),
+        "title": _shown(home["title"]),
+        "description": _shown(home["description"]),
         "facts": [[name, _text(value)] for name, value in _facts(home)],
-        "warnings": [plain(text) for text in [*left_out, *warnings(home, analysis)]],
+        "warnings": [_shown(text) for text in [*left_out, *warnings(home, analysis)]],
         "channels": [[_text(cell) for cell in row] for row in _cards(home)],
         "models": [_model(model, analysis, charts) for model in (analysis.models if analysis else [])],
         "versions": [[name, _text(value)] for name, value in sorted(known["versions"].items())],
@@ -78,7 +78,12 @@ def _text(value: Any) -> str:
         return "–"
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
-    return short(value) if isinstance(value, float) else plain(str(value))
+    return short(value) if isinstance(value, float) else _shown(str(value))
+
+
+def _shown(text: str) -> str:
+    """A text on one line, in characters that the fonts have."""
+    return drawable(plain(text))
 
 
 def _facts(home: dict[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -105,7 +110,7 @@ def _cards(home: dict[str, Any]) -> Iterator[list[Any]]:
 def _model(model: Any, analysis: Analysis | None, charts: list[Chart]) -> dict[str, Any]:
     named = ("architecture", "kind", "n_layers", "n_heads", "d", "n_parameters", "context")
     return {
-        "name": plain(model.name),
+        "name": _shown(model.name),
         "facts": [[name.replace("_", " "), _text(model.facts[name])] for name in named],
         "layers": _layer_table(model),
         "figures": [
