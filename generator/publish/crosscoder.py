@@ -70,7 +70,7 @@ def _channel(book: Book, identifier: str, side: str, cosine: float) -> dict[str,
 def crosscoder_number(book: Book, name: str, index: int) -> float | None:
     """``peak_layer`` or ``relative_norm`` of a channel; None for any other."""
     found = book.crosscoder_numbers.get(book.summary.channels[index].id)
-    return None if found is None else found[name]
+    return None if found is None or found[name] is None else float(found[name])
 
 
 def crosscoder_of_collection(book: Book, name: str) -> dict[str, Any] | None:

@@ -67,7 +67,12 @@ export function bar(share, isFaint) {
 export function placeTable(caption, header, rows) {
   return h("div", { class: "fb-table-box", tabindex: "0", role: "region", "aria-label": caption },
     h("table", { class: "fb-table fb-place-table" }, h("caption", { class: "fb-hidden" }, caption),
-      h("thead", {}, h("tr", {}, ...header.map((name) => h("th", { scope: "col" }, name)))),
+      h("thead", {}, h("tr", {}, ...header.map((name, column) => headOf(name, rows.some(({ cells }) => cells[column] instanceof HTMLElement && cells[column].matches(".fb-place-tokens")))))),
       h("tbody", {}, ...rows.map(({ cells, isMarked }) =>
         h("tr", { class: isMarked ? "is-marked" : null }, ...cells.map((cell, index) => (index ? h("td", {}, cell) : h("th", { scope: "row" }, cell))))))))
+}
+
+/** A column of lists is read from its start. @param {string} name @param {boolean} isList */
+function headOf(name, isList) {
+  return name ? h("th", { scope: "col", class: isList ? "fb-place-table__list" : null }, name) : h("td")
 }

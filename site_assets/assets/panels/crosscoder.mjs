@@ -102,7 +102,7 @@ function modelsSection(found, shard, context) {
   const total = size(0) + size(1)
   const chart = h("div", {})
   void collectionOf(shard.collection, context).then((collection) => {
-    const drawn = relativeChart(/** @type {any} */ (collection).crosscoder, found.relative_norm ?? null)
+    const drawn = relativeChart(/** @type {any} */ (collection).crosscoder, found.relative_norm ?? null, models)
     if (drawn) chart.replaceChildren(drawn)
   }).catch(() => chart.replaceChildren(h("p", { class: "fb-note" }, "The other latents could not be fetched.")))
   const rows = models.map((model, index) => [model, number(size(index)), percent(total ? size(index) / total : null)])
@@ -116,13 +116,14 @@ function modelsSection(found, shard, context) {
  * The histogram of relative norms over all latents of the collection, with this latent's place in words.
  * @param {{relative_norms: {edges: number[], counts: number[], classes: Record<string, number>} | null, n_latents: number} | undefined} crosscoder
  * @param {number | null} own
+ * @param {string[]} models
  */
-function relativeChart(crosscoder, own) {
+function relativeChart(crosscoder, own, models) {
   const norms = crosscoder?.relative_norms
   if (!norms || !crosscoder) return null
   const bin = own === null ? -1 : Math.min(norms.counts.length - 1, Math.floor(own * norms.counts.length))
   const below = norms.counts.slice(0, Math.max(0, bin)).reduce((a, b) => a + b, 0)
-  const figure = countChart("Relative norm of all latents", norms.edges, norms.counts, { text: number, axis: "0 first · ½ both · 1 second", noun: "latents", marked: bin })
+  const figure = countChart("Relative norm of all latents", norms.edges, norms.counts, { text: number, axis: `0 ${models[0]} · ½ both · 1 ${models[1]}`, noun: "latents", marked: bin })
   const place = own === null ? "" : ` This one is at ${number(own)}: ${count(below)} of ${count(crosscoder.n_latents)} latents stand in lower bins.`
   return h("div", {}, figure, h("p", { class: "fb-note" }, `Marked: the bin of this latent.${place}`))
 }
