@@ -14,10 +14,12 @@ import numpy as np
 from generator.artifacts import Writer
 from generator.blocks import Activations, Channel, Corpus, Directions
 from generator.config import CorpusTable, ModelTable, PublishTable, RunConfig
+from generator.findings import load_findings
 from generator.progress import Silent
 from generator.publish import publish
 from generator.summaries import CosineMatrix, Loadings, Profile, Ragged, SharedValues, Summary, join
 from generator.summarize import dictionary_map
+from tests.toy_analysis import write_analysis
 
 K, CONTEXT, SHOWN_TOKENS = 5, 6, 6
 BANDS = [0.5, 0.9, 0.99]
@@ -575,6 +577,7 @@ def write_toy(folder: Path) -> None:
     """Writes the toy's shards and pages below a folder, beside another run that they are compared with."""
     corpus, summary = toy_run()
     notes = folder / "docs" / "notes"
+    analysis = write_analysis(folder / "analysis")
     save_other_run(folder / "other")
     other = {"name": "earlier <i>seed</i>", "build": str(folder / "other"), "site": "https://example.org/b"}
     publish(
@@ -587,6 +590,8 @@ def write_toy(folder: Path) -> None:
         Silent(),
         LABELS,
         directions=toy_directions(toy_channels()),
+        findings={"ablation": load_findings(analysis / "ablation.h5")},
+        analysis=analysis,
     )
 
 
