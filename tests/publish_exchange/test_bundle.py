@@ -15,12 +15,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from generator.artifacts import read_json
+from generator.artifacts import Writer, read_json
 from generator.config import load_run
 from generator.errors import FeaturebookError
 from generator.pipeline import Folders, build
+from generator.progress import Silent
+from generator.publish import publish
 from generator.publish.exchange.bundle import PARTS, export_bundle
 from generator.publish.exchange.bundle.csvs import cell
+from tests.toy import toy_config, toy_run
 
 DEMO = Path(sys.modules["generator"].__file__).parent / "demo"
 HOSTILE = '=1+1 $x$ #eval("1") <script>alert(1)</script>'
@@ -285,3 +288,15 @@ def test_a_run_without_analysis_has_tables_of_channels(shards: Path, tmp_path: P
         export_bundle(shards.parent, tmp_path / "c.zip", parts=["table"])
     with pytest.raises(FeaturebookError, match="no collection 'sea'"):
         export_bundle(shards.parent, tmp_path / "c.zip", collection="sea")
+
+
+def test_the_index_of_layers_links_to_it_where_the_site_offers_it(tmp_path: Path):
+    corpus, summary = toy_run()
+    pages = []
+    for parts in ([], ["tables"]):
+        config = toy_config()
+        config = config.model_copy(update={"publish": config.publish.model_copy(update={"bundle": parts})})
+        docs = Writer(tmp_path / f"docs{len(parts)}")
+        publish(config, corpus, summary, Writer(tmp_path / "shards"), docs, tmp_path / "notes", Silent())
+        pages.append((docs.root / "atlas" / "layers.md").read_text())
+    assert ["shards/bundle.zip" in page for page in pages] == [False, True]
