@@ -151,12 +151,12 @@ def test_the_demos_labels_are_the_names_that_its_page_gives() -> None:
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines()]
     named = {}
     for row in rows:
-        link = re.match(r"\[(lora/\S+|sae/\d+)\]\(atlas/", row[0]) if row else None
+        link = re.match(r"\[(lora/\S+|(?:sae|crosslayer|modeldiff)/\d+)\]\(atlas/", row[0]) if row else None
         if link:
             side = {"+": "positive", "−": "negative"}.get(row[1])
             name, share = row[2:4] if side else row[1:3]
             named[link[1]] = (side or "positive", name, int(share.removesuffix(" %")) / 100)
     assert {i: (x.polarity, x.text, x.score) for i, x in held.items()} == named
-    assert len(named) == 25 and {x.run for x in held.values()} == {"demo"}
+    assert len(named) == 36 and {x.run for x in held.values()} == {"demo"}
     with (ROOT / "generator" / "runs" / "demo.toml").open("rb") as file:
         assert {i for i, x in held.items() if x.starred} == set(tomllib.load(file)["publish"]["picked"])
