@@ -126,12 +126,14 @@ def _ablation() -> dict[str, Any]:
 
     effects = [effect("direction", 0, "gate_proj", "lora/L0/gate_proj", 0.25), effect("direction", 1, "q_proj", "gone/1", 0.5),
                effect("module", 0, "gate_proj", "", 0.25), effect("layer", 0, "", "", 0.75), effect("adapter", -1, "", "", 1.0)]  # fmt: skip
-    method = {"layers": [0, 1], "modules": ["gate_proj", "q_proj"], "convention": "toy"}
-    grids = [
-        {"metric": f"ablation_{name}", "axes": ["layer", "module"], "values": [[value(0.25), value(None)], [value(None), value(sign * 0.5)]],
-         "method": {**method, "quantity": name}}
-        for name, sign in (("divergence", 1), ("loss_change", -1))
-    ]  # fmt: skip
+    method: dict[str, Any] = {"layers": [0, 1], "modules": ["gate_proj", "q_proj"], "convention": "toy"}
+    grids = []
+    for name, sign in (("divergence", 1), ("loss_change", -1)):
+        values = [[value(0.25), value(None)], [value(None), value(sign * 0.5)]]
+        quantity = method | {"quantity": name}
+        grids.append(
+            {"metric": f"ablation_{name}", "axes": ["layer", "module"], "values": values, "method": quantity}
+        )
     return {"effects": effects, "grids": grids, "method": {"convention": "toy"}}
 
 

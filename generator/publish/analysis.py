@@ -63,20 +63,26 @@ class Analysis:
         """
         return _read(self.folder.joinpath(model, *path))
 
+    def part(self, model: str, name: str) -> dict[str, Any]:
+        """A part of a model's analysis, or why it does not exist."""
+        reason = self.models[model]["parts"].get(name, "done")
+        missing = "This was not computed." if reason == "done" else reason
+        return self.read(model, f"{name}.json") or {"undefined": missing}
+
     @cached_property
     def layers(self) -> dict[str, Any]:
         """``layers.json`` of the main model."""
-        return self.read(MAIN, "layers.json") or {}
+        return self.part(MAIN, "layers")
 
     @cached_property
     def heads(self) -> dict[str, Any]:
         """``heads.json`` of the main model."""
-        return self.read(MAIN, "heads.json") or {}
+        return self.part(MAIN, "heads")
 
     @cached_property
     def ablation(self) -> dict[str, Any]:
         """``ablation.json`` of the main model."""
-        return self.read(MAIN, "ablation.json") or {}
+        return self.part(MAIN, "ablation")
 
     def text_pages(self) -> Iterator[tuple[str, str]]:
         """Every analysed (model, text)."""

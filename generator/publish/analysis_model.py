@@ -40,9 +40,9 @@ def model_shard(book: Book, analysis: Analysis, name: str) -> dict[str, Any]:
         "schema": SCHEMA,
         "id": model_id(name),
         "model": model_facts(model),
-        "layers": geometry(analysis.read(name, "layers.json")),
-        "heads": _heads(analysis.read(name, "heads.json")),
-        "ablation": _ablation(book, name, analysis.read(name, "ablation.json")),
+        "layers": geometry(analysis.part(name, "layers")),
+        "heads": _heads(analysis.part(name, "heads")),
+        "ablation": _ablation(book, name, analysis.part(name, "ablation")),
         "divergence": [
             {**rounded(entry), "name": plain(entry["name"]), "has_page": entry["doc"] in book.documents}
             for entry in model["divergence"]
@@ -54,10 +54,10 @@ def model_shard(book: Book, analysis: Analysis, name: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def geometry(file: dict[str, Any] | None) -> dict[str, Any]:
+def geometry(file: dict[str, Any]) -> dict[str, Any]:
     """Curves of all variants on the same axes, CKA, correlations and the common scale; or why there are none."""
-    if not file or "undefined" in file:
-        return _undefined(file)
+    if "undefined" in file:
+        return {"undefined": file["undefined"]}
     variants = file["variants"]
     return {
         "variants": [variant["variant"] for variant in variants],
@@ -69,10 +69,6 @@ def geometry(file: dict[str, Any] | None) -> dict[str, Any]:
         ),
         "normalised": _beside(variants, "normalised"),
     }
-
-
-def _undefined(file: dict[str, Any] | None) -> dict[str, Any]:
-    return {"undefined": (file or {}).get("undefined") or "This was not computed."}
 
 
 def _beside(variants: list[dict[str, Any]], section: str) -> list[dict[str, Any]]:
@@ -99,9 +95,9 @@ def _beside(variants: list[dict[str, Any]], section: str) -> list[dict[str, Any]
     return list(found.values())
 
 
-def _heads(file: dict[str, Any] | None) -> dict[str, Any]:
-    if not file or "undefined" in file:
-        return _undefined(file)
+def _heads(file: dict[str, Any]) -> dict[str, Any]:
+    if "undefined" in file:
+        return {"undefined": file["undefined"]}
     return {
         "variants": [variant["variant"] for variant in file["variants"]],
         "scores": _beside(file["variants"], "scores"),
@@ -109,10 +105,10 @@ def _heads(file: dict[str, Any] | None) -> dict[str, Any]:
     }
 
 
-def _ablation(book: Book, name: str, file: dict[str, Any] | None) -> dict[str, Any]:
+def _ablation(book: Book, name: str, file: dict[str, Any]) -> dict[str, Any]:
     """Grids of layer × module, and every part by its effect; channels link where they have a page."""
-    if not file or "undefined" in file:
-        return _undefined(file)
+    if "undefined" in file:
+        return {"undefined": file["undefined"]}
     effects = []
     for effect in file["effects"]:
         index = book.index_of.get(effect["channel"], -1) if name == MAIN else -1

@@ -72,7 +72,20 @@ def test_what_is_undefined_keeps_its_place_in_a_matrix() -> None:
         "values": [[0.12346, None], [1.0, 2.0]], "n": [100, 1, 100, 100], "reasons": {"1": UNDEFINED},
     }  # fmt: skip
     assert geometry({"undefined": "No layers."}) == {"undefined": "No layers."}
-    assert geometry(None) == {"undefined": "This was not computed."}
+
+
+def test_a_part_that_was_not_computed_says_why(tmp_path: Path) -> None:
+    parts = {"heads": "The model gives no attention weights."}
+    file = {
+        "schema": 1,
+        "models": [{"name": "main", "texts": [], "n_layers": 2, "parts": parts}],
+        "texts": [],
+    }
+    (tmp_path / "analysis.json").write_text(json.dumps(file))
+    analysis = open_analysis(tmp_path)
+    assert analysis is not None
+    assert analysis.heads == {"undefined": "The model gives no attention weights."}
+    assert analysis.layers == {"undefined": "This was not computed."}
 
 
 def test_a_text_shows_the_strings_of_its_own_vocabulary(published: Publication) -> None:
