@@ -230,12 +230,29 @@ def _dictionary_rows(book: Book, name: str, facts: dict[str, Any]) -> list[dict[
     ):
         if _is_number(held_out.get(key)):
             rows.append(_row(label, three_digits(held_out[key]), note))
+    rows += _place_rows(facts, held_out)
     if _is_number(held_out.get("dead_share")):
         note = f"of the latents were active at none of {count(held_out.get('n_tokens', 0))} held-out tokens"
         rows.append(_row("held-out dead", percent(held_out["dead_share"]), note))
     if _is_number(facts.get("threshold")):
         rows.append(_row("threshold", three_digits(facts["threshold"]), "a latent below it is silent"))
     return rows + _loss_rows(_dict(facts.get("loss_recovered")))
+
+
+def _place_rows(facts: dict[str, Any], held_out: dict[str, Any]) -> list[dict[str, str]]:
+    """The held-out FVU of each place that a crosscoder reads, one model to a row."""
+    places = [place for place in facts.get("places") or [] if isinstance(place, dict)]
+    errors = held_out.get("fvu_by_place")
+    if not isinstance(errors, list) or len(errors) != len(places) or not all(map(_is_number, errors)):
+        return []
+    rows = []
+    for model in dict.fromkeys(str(place.get("model")) for place in places):
+        own = [(place, error) for place, error in zip(places, errors) if str(place.get("model")) == model]
+        names = [str(place.get("name") or place.get("hook_point")) for place, _ in own]
+        where = names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
+        figures = " · ".join(three_digits(error) for _, error in own)
+        rows.append(_row(f"held-out FVU, {model}", figures, f"at {where}"))
+    return rows
 
 
 def _loss_rows(found: dict[str, Any]) -> list[dict[str, str]]:

@@ -80,6 +80,29 @@ def test_points_lie_on_the_map_in_the_order_of_the_columns(publication: Publicat
     assert publication.shard("collection/lora/points")["layout"] is None
 
 
+def test_a_crosscoders_page_gives_the_error_of_each_place(run: tuple[Corpus, Summary]) -> None:
+    corpus, summary = run
+    said = summary.facts["collections"]["sae"]
+    names = [("base", "L1 resid_post"), ("base", "L2 resid_post"), ("tuned", "L1 resid_post")]
+    places = [{"model": model, "name": name, "hook_point": "x"} for model, name in names]
+    for errors, wanted in (
+        (
+            [0.25, 0.5, 0.125],
+            {
+                "base": ("0.250 · 0.500", "at L1 resid_post to L2 resid_post"),
+                "tuned": ("0.125", "at L1 resid_post"),
+            },
+        ),
+        ([0.25, None, 0.125], {}),
+    ):
+        facts = said | {"places": places, "held_out": said["held_out"] | {"fvu_by_place": errors}}
+        own = dataclasses.replace(summary, facts=summary.facts | {"collections": {"sae": facts}})
+        head = publish_to_memory(toy_config(), corpus, own).front_matter("sae")["collection"]
+        found = {row["name"]: (row["value"], row["note"]) for row in head["rows"]}
+        shown = {name: value for name, value in found.items() if name.startswith("held-out FVU, ")}
+        assert shown == {f"held-out FVU, {model}": value for model, value in wanted.items()}
+
+
 def test_the_page_says_what_is_known(publication: Publication) -> None:
     head = publication.front_matter("sae")["collection"]
     rows = {row["name"]: row["value"] for row in head["rows"]}
