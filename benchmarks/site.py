@@ -2,7 +2,7 @@
 
 ``python -m benchmarks.site 500 2000 8000 [--preset full] [--plain] [--again] [--serve]``. The run is made up
 (benchmarks/synthetic.py), everything else is the real code; each figure is of a process of its own. ``--plain`` builds the same
-titles and facts as plain Markdown, every page in the navigation and in the built-in search. ``--again`` changes one note and
+titles and facts as plain Markdown, every page in the navigation and in the built-in search. ``--again`` writes one label and
 publishes and builds anew. BENCHMARK_FOLDER names a folder for the files.
 """
 
@@ -29,6 +29,7 @@ theme: {{custom_dir: {root}/site_assets}}
 extra: {{shards: {folder}/shards, pages: {folder}/html}}
 nav: [{{Home: index.md}}, {{Explorer: atlas/explorer.md}}, {{Layers: atlas/layers.md}}, {{Guide: [{{Guide: guide.md}}]}}]
 """
+LABEL = '{"id":"sae/77","polarity":"positive","text":"so far","author":"Ann","source":"human","date":"2026-01-02"}\n'
 PLAIN = """site_name: Plain
 theme: {{name: material, font: false}}
 docs_dir: {folder}/plain
@@ -59,13 +60,15 @@ def publish_synthetic(n: int, folder: Path, preset: str) -> None:
     from generator.artifacts import Writer
     from generator.progress import Silent
     from generator.publish import publish
+    from generator.publish.kept import Kept
 
     corpus = synthetic_corpus()
     summary = synthetic_summary(corpus, synthetic_channels(n))
-    before, began, cpu = _peak_megabytes(), time.perf_counter(), time.process_time()
-    writers = Writer(folder / "shards"), Writer(folder / "docs")
-    publish(synthetic_config(preset=preset), corpus, summary, *writers, folder / "docs/notes", Silent())
-    wall, cpu = time.perf_counter() - began, time.process_time() - cpu
+    before, began, cpu = _peak_megabytes(), time.perf_counter(), _cpu_seconds()
+    writers, config = (Writer(folder / "shards"), Writer(folder / "docs")), synthetic_config(preset=preset)
+    places = folder / "docs/notes", Silent(), folder / "labels"
+    publish(config, corpus, summary, *writers, *places, kept=Kept(folder / "publish", preset))
+    wall, cpu = time.perf_counter() - began, _cpu_seconds() - cpu
     print(
         f"{n:6} publish alone  {wall:7.1f} s wall {cpu:7.1f} s CPU {1e3 * wall / n:7.2f} ms wall a channel; "
         f"{before:.0f} MB of run and imports before, {_peak_megabytes():.0f} MB at the peak"
@@ -85,9 +88,8 @@ def measure(n: int, folder: Path, options: argparse.Namespace) -> None:
     _timed(n, "mkdocs build", build)
     _show_bytes(n, folder / "site")
     if options.again:
-        note = docs / "notes/lora/L0/gate_proj.md"
-        note.parent.mkdir(parents=True)
-        note.write_text("A note.\n")
+        (folder / "labels").mkdir()
+        (folder / "labels/one.jsonl").write_text(LABEL)
         _timed(n, "publish again", [*publish, "--folder", str(folder)])
         _timed(n, "build again", build)
     if options.serve:
@@ -200,6 +202,12 @@ def _write_plain(folder: Path) -> None:
             f"# {meta['title']}\n\n{meta['description']}\n\n| | |\n|--|--|\n{facts}\n\n{tokens}\n"
         )
     (folder / "plain/index.md").write_text("# Home\n")
+
+
+def _cpu_seconds() -> float:
+    """Of this process and of those that it started and that have ended."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
 
 
 def _peak_megabytes() -> float:

@@ -180,8 +180,13 @@ class Book:
 
     def largest(self, index: int) -> float:
         """The largest measured |activation| of a channel; 0 when nothing finite was measured."""
-        ends = (self.statistics["min"][index], self.statistics["max"][index])
-        return max((abs(end) for end in ends if end is not None), default=0.0)
+        return self.peaks[index]
+
+    @cached_property
+    def peaks(self) -> list[float]:
+        """The largest measured |activation| of every channel."""
+        ends = [np.abs(self.summary.statistics[name].astype(np.float64)) for name in ("min", "max")]
+        return np.maximum(*(np.where(np.isfinite(end), end, 0.0) for end in ends)).tolist()
 
     def max_write(self, index: int) -> float | None:
         """The Euclidean norm of the largest write, scaling · max|a| · ‖write vector‖; None when not known."""

@@ -117,13 +117,14 @@ def strongest_in_turn(book: Book, doc: int) -> list[int]:
 
     Collections are not compared: a latent that is mostly silent has a small RMS, hence large ratios.
     """
+    number = {name: turn for turn, name in enumerate(book.collections)}
     places: dict[str, int] = {}  # collection -> how many of its channels came before
     turns = []
     for index in strongest_here(book, doc)[0]:
         if index in book.published_set:
             name = book.summary.channels[index].collection
             places[name] = places.get(name, -1) + 1
-            turns.append((places[name], list(book.collections).index(name), index))
+            turns.append((places[name], number[name], index))
     return [index for *_, index in sorted(turns)]
 
 

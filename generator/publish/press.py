@@ -3,6 +3,7 @@
 Processes are forked, so they share what the book holds; the bytes are the same whichever of them writes a file.
 """
 
+import gc
 import multiprocessing
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -30,6 +31,7 @@ PER_TASK = 64
 SHARED = (
     "texts",
     "statistics",
+    "peaks",
     "preset",
     "published_set",
     "place",
@@ -96,6 +98,7 @@ class Press:
             return partial(self.print, entries)
         for name in SHARED:
             getattr(self.book, name)
+        gc.freeze()  # so that no process copies memory only to look for garbage in it
         pool = ProcessPoolExecutor(n, multiprocessing.get_context("fork"), _begin, (self, entries))
         tasks = [pool.submit(_print, a, a + PER_TASK) for a in range(0, len(entries), PER_TASK)]
         return partial(self._collect, pool, tasks, entries)
@@ -148,6 +151,7 @@ class Press:
                 self._add(entry, *printed)
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+            gc.unfreeze()
 
 
 def n_processes(n_entries: int) -> int:

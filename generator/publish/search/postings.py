@@ -17,7 +17,8 @@ def encode_rows(rows: Iterable[int]) -> str:
     >>> encode_rows([0, 1, 2, 10]), encode_rows([])
     ('0-3,7', '')
     """
-    parts, after = [], 0
+    parts: list[str] = []
+    after = 0
     for first, stop in _runs(rows):
         length = stop - first
         parts.append(_base36(first - after) + (f"-{_base36(length)}" if length > 1 else ""))
@@ -27,6 +28,9 @@ def encode_rows(rows: Iterable[int]) -> str:
 
 def encode_weighted(weights: dict[int, int]) -> str:
     """Row -> weight as one list of rows per weight, the heaviest first: ``9:0-3;2:7``."""
+    if len(weights) == 1:
+        ((row, weight),) = weights.items()
+        return f"{weight}:{_base36(row)}"
     by_weight: dict[int, list[int]] = {}
     for row in sorted(weights):
         by_weight.setdefault(weights[row], []).append(row)
