@@ -170,8 +170,8 @@ def rows_shard(book: Book, part: int) -> dict[str, Any]:
         "id": ids,
         "label": [book.labels.text(identifier) for identifier in ids],
         "author": [label.author if (label := book.labels.best(i)) else None for i in ids],
-        "top_tokens": [_shortened(top_tokens(book, index)) for index in indices],
-        "bottom_tokens": [_shortened(bottom_tokens(book, index)) for index in indices],
+        "top_tokens": [shortened(top_tokens(book, index)) for index in indices],
+        "bottom_tokens": [shortened(bottom_tokens(book, index)) for index in indices],
         "histogram": [levels(counts) for counts, _, _ in thumbnails],
         "histogram_low": [significant(low, 4) for _, low, _ in thumbnails],
         "histogram_high": [significant(high, 4) for _, _, high in thumbnails],
@@ -182,7 +182,8 @@ def rows_shard(book: Book, part: int) -> dict[str, Any]:
     return {"schema": SCHEMA, "id": part_id(part), "columns": columns}
 
 
-def _shortened(texts: list[str]) -> list[str]:
+def shortened(texts: list[str]) -> list[str]:
+    """Tokens as lists and the head of a page show them; a channel's shard has the whole of each."""
     return [text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]}…" for text in texts]
 
 
@@ -205,7 +206,7 @@ def snippet(book: Book, index: int) -> dict[str, Any] | None:
     before, after = "".join(pieces[:at]), "".join(pieces[at + 1 :])
     return {
         "before": before[-LONGEST_TEXT:],
-        "peak": _shortened([pieces[at]])[0],
+        "peak": shortened([pieces[at]])[0],
         "after": after[:LONGEST_TEXT],
         "value": significant(float(columns["value"][row]), 4),
     }

@@ -16,7 +16,7 @@ from generator.publish.cards import card_path
 from generator.publish.collection import collection_id, head_of
 from generator.publish.compare import COMPARE, compare_head
 from generator.publish.documents import doc_id, strongest_in_turn
-from generator.publish.explorer import token_texts, top_tokens
+from generator.publish.explorer import shortened, token_texts, top_tokens
 from generator.publish.home import site_facts
 from generator.publish.layers import CHANNELS_PER_MODULE, layer_id, modules_of
 from generator.publish.numbers import count, percent, three_digits
@@ -99,8 +99,8 @@ def channel_page(book: Book, index: int, has_card: bool = False) -> bytes:
         "layer_page": link_to(layer_id(channel.layer)) if channel.layer >= 0 else None,
         "previous": link_to(book.neighbour_in_order(index, -1)),
         "next": link_to(book.neighbour_in_order(index, 1)),
-        "top_tokens": [visible(token) for token in top],
-        "bottom_tokens": [visible(token) for token in bottom],
+        "top_tokens": [visible(token) for token in shortened(top)],
+        "bottom_tokens": [visible(token) for token in shortened(bottom)],
         "stats": stats,
         "labels": head_labels(book, index),
     }

@@ -1,10 +1,12 @@
 """What holds on every page type: nothing fails, nothing leaves the site, no hostile text runs, it fits, it is accessible."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.browser.visiting import REPOSITORY, Visit
+from tests.browser.visiting import REPOSITORY, Site, Visit
 
 PAGES = {
     "home": "",
@@ -29,6 +31,8 @@ PAGES = {
     "compare": "atlas/compare/?ids=lora/L0/gate_proj,lora/L0/up_proj,sae/1",
     "two runs": "atlas/runs/earlier~20~3ci~3eseed~3c/i~3e/",
     "other runs": "atlas/runs/",
+    "search": "atlas/search/?q=wait",
+    "token": "atlas/token/?t=%20wait",
     "channel in documents": "atlas/lora/L0/gate_proj/#text=document",
     "hand-written": "architecture/",
 }
@@ -57,6 +61,19 @@ def on_screens(**screens: dict[str, Any]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("visit", screens.values(), ids=screens.keys(), indirect=True)
 
 
+def test_every_page_type_is_listed(site: Site) -> None:
+    """By the module that draws a page, so that a new type cannot be left out."""
+    types = {page: mounted(page) for page in site.folder.rglob("*.html")}
+    tried = {types[site.folder / re.split(r"[?#]", path)[0] / "index.html"] for path in PAGES.values()}
+    assert set(types.values()) <= tried
+
+
+def mounted(page: Path) -> str:
+    """The name of the page module that a page asks for; empty for hand-written pages."""
+    found = re.search(r'data-page="([a-z]+)"', page.read_text("utf-8"))
+    return found[1] if found else ""
+
+
 @every_page
 def test_nothing_fails_leaves_the_site_or_runs(visit: Visit, path: str) -> None:
     visit.page.on("dialog", lambda dialog: visit.errors.append(f"dialog: {dialog.message}"))
@@ -80,7 +97,7 @@ def test_the_page_fits_the_window_and_can_be_read(visit: Visit, path: str) -> No
 
 
 @every_page
-@on_screens(light=LIGHT, dark=DARK)
+@on_screens(light=LIGHT, dark=DARK, phone=PHONE)
 def test_axe_finds_no_violation(visit: Visit, path: str) -> None:
     page = visit.open(path)
     page.evaluate(UNFOLD)
