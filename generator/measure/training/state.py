@@ -173,7 +173,8 @@ def load_state(
         return None
     if (content.get("schema"), content.get("key")) != (SCHEMA, key):
         return None
-    state = State.new(Weights(*content["weights"], n_places=n_places), settings)
+    W_enc, b_enc, W_dec, b_dec = content["weights"]
+    state = State.new(Weights(W_enc, b_enc, W_dec, b_dec, n_places), settings)
     groups = state.optimizer.state_dict()["param_groups"]
     state.optimizer.load_state_dict({"state": content["optimizer"], "param_groups": groups})
     state.selector.last_score = content["last_score"]
