@@ -20,6 +20,7 @@ from generator.publish import publish
 from generator.summaries import CosineMatrix, Loadings, Profile, Ragged, SharedValues, Summary, join
 from generator.summarize import dictionary_map
 from tests.toy_analysis import write_analysis
+from tests.toy_findings import toy_findings
 
 K, CONTEXT, SHOWN_TOKENS = 5, 6, 6
 BANDS = [0.5, 0.9, 0.99]
@@ -590,7 +591,7 @@ def write_toy(folder: Path) -> None:
         Silent(),
         LABELS,
         directions=toy_directions(toy_channels()),
-        findings={"ablation": load_findings(analysis / "ablation.h5")},
+        findings={"ablation": load_findings(analysis / "ablation.h5")} | toy_findings(corpus),
         analysis=analysis,
     )
 

@@ -58,7 +58,7 @@ for (const id of ids) {
     location.hash = ""
     await mount(element, shard, makeContext("https://example.org/book/"))
     element.querySelectorAll(".fb-example__toggle").forEach((toggle) => toggle.click())
-    const shown = [...element.querySelectorAll(".fb-run")].map((run) => sourceOf(run))
+    const shown = [...element.querySelectorAll(".fb-example .fb-run")].map((run) => sourceOf(run))
     const sources = shard.examples.map((example) => example.text.map((index) => shard.tokens[index]).join(""))
     assert.ok(shown.length > 0)
     for (const text of shown) assert.ok(sources.includes(text), JSON.stringify(text))
@@ -82,7 +82,7 @@ for (const id of ids) {
     const panels = [...element.querySelectorAll(".fb-panel")].map((panel) => panel.id.replaceAll("-", "_"))
     assert.deepEqual(panels.toSorted(), shard.panels.toSorted())
     for (const link of element.querySelectorAll(".fb-panel a[href*=atlas]"))
-      assert.match(link.getAttribute("href"), /^https:\/\/example\.org\/book\/atlas\/[\w.~/-]+\/$/)
+      assert.match(link.getAttribute("href"), /^https:\/\/example\.org\/book\/atlas\/[\w.~/-]+\/(#t=\d+)?$/)
   })
 }
 

@@ -18,6 +18,7 @@ from generator.publish.labels import read_labels
 from generator.publish.reading import opened
 from generator.summaries import Summary
 from tests.toy import LABELS, toy_config, toy_run
+from tests.toy_findings import toy_findings
 
 
 @dataclass
@@ -49,7 +50,7 @@ def publish_to_memory(
 ) -> Publication:
     """Publishes into dicts."""
     shards, docs, progress = MemoryWriter(), MemoryWriter(), Silent()
-    facts = publish(config, corpus, summary, shards, docs, notes_folder, progress, LABELS)
+    facts = publish(config, corpus, summary, shards, docs, notes_folder, progress, LABELS, toy_findings(corpus))
     return Publication(shards.files, docs.files, facts, progress.notes)
 
 

@@ -3,12 +3,10 @@
 import json
 from typing import Any
 
-import numpy as np
 import pytest
 
 from generator.artifacts import to_json
 from generator.blocks import Corpus
-from generator.findings import Findings
 from generator.publish.book import Book, open_book
 from generator.publish.collection import collection_shard
 from generator.publish.crosscoder import class_of
@@ -18,52 +16,13 @@ from generator.publish.shards import channel_shard
 from generator.summaries import Summary
 from tests.publish.test_schemas import validator
 from tests.toy import N_LATENTS, toy_config
-
-PLACES = [
-    {"model": model, "hook_point": f"model.layers.{layer}:output", "layer": layer, "name": "resid_post",
-     "space": "residual", "size": size, "fvu": 0.25}
-    for model in ("base", "adapted")
-    for layer, size in ((0, 2.0), (1, 8.0))
-]  # fmt: skip
-
-
-def latent(f: int) -> dict[str, Any]:
-    """Latent 0 peaks at base L0, 1 at base L1 (its norm is longer at L0, but L1 is larger), 2 is of the adapted model only."""
-    norms = [[4.0, 1, 0, 0], [3.0, 16, 3, 8], [0, 0, 1, 8.0]][f % 3]
-    relative = [0.02, 0.45, 1.0][f % 3]
-    return {
-        "norms": norms, "peak": int(np.argmax(np.array(norms) / [2, 8, 2, 8])), "n_active": 2, "entropy": 0.5,
-        "cosines": [0.5, 0, -0.25, 1, 0.125, 0], "relative_norm": relative, "model_cosine": 0.75,
-        "scaling": {"own": 1, **{name: {"beta": [0.5, 1.0], "nu": 0.5} for name in ("reconstruction", "error")}},
-        "logits": [None, {"top": [[270, 1.5]], "bottom": [[3, -2.0]]}, None, None],
-        "neurons": [[], [[0, 5, 0.5]], [], []],
-        "channels": [[], [["lora/L0/o_proj", "write", -0.5], ["other/1", "write", 0.25]], [], []],
-        "correlated": [[1, 7, 0.875]],
-    }  # fmt: skip
-
-
-def effects(corpus: Corpus) -> dict[str, Any]:
-    ids = corpus.token_ids[corpus.tokens_of(4)][2:6].tolist()
-    moved = [{"at": 1, "up": [[270, 0.25, 0.5]], "down": [[3, 0.125, 0.0]]}]
-    example = {"doc": 4, "position": 3, "start": 2, "token_ids": ids, "values": [0, 2.0, 0, 1.0],
-               "changes": [0.0, -0.5, 0.25, None], "moved": moved}  # fmt: skip
-    return {"place": 3, "examples": [example], "mean": -0.5, "n": 1}
+from tests.toy_findings import PLACES, toy_findings
 
 
 @pytest.fixture(scope="module")
 def book(run: tuple[Corpus, Summary]) -> Book:
     corpus, summary = run
-    facts = {"places": PLACES, "n_models": 2, "n_tokens": 640, "logits": {"divisors": [1.0] * 4}}
-    names = [f"{place['model']} {place['hook_point']}" for place in PLACES]
-    findings = {
-        "crosscoder": Findings("crosscoder", {"collections": {"sae": facts}}, {
-            f"sae/{f}": to_json(latent(f)) for f in range(N_LATENTS)
-        }),
-        "latent_effects": Findings("latent_effects", {"collections": {"sae": {"places": names}}, "method": "Run again."}, {
-            "sae/1": to_json(effects(corpus)), "sae/2": to_json({"undefined": "Undefined here: for a reason."}),
-        }),
-    }  # fmt: skip
-    return open_book(toy_config(), corpus, summary, findings=findings)
+    return open_book(toy_config(), corpus, summary, findings=toy_findings(corpus))
 
 
 def shard_of(book: Book, identifier: str) -> dict[str, Any]:
@@ -90,7 +49,7 @@ def test_ablation_shows_the_text_with_its_changes(book: Book) -> None:
     shard = shard_of(book, "sae/1")
     shown = shard["latent_effects"]
     (example,) = shown["examples"]
-    ids = book.corpus.token_ids[book.corpus.tokens_of(4)][2:6].tolist()
+    ids = book.corpus.token_ids[book.corpus.tokens_of(0)][2:6].tolist()
     assert [shard["token_ids"][i] for i in example["text"]] == ids
     assert example["changes"] == [0.0, -0.5, 0.25, None] and example["values"] == [0, 2.0, 0, 1.0]
     (moved,) = example["moved"]

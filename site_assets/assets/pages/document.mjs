@@ -6,7 +6,7 @@ import { linearScale, toneOf } from "../heatmap/scale.mjs"
 import { areShortcutsOn, offerKeys } from "../keys.mjs"
 import { groupOf, visible } from "../heatmap/tokens.mjs"
 import { Tooltip } from "../heatmap/tooltip.mjs"
-import { count, number, percent } from "../numbers.mjs"
+import { count, number } from "../numbers.mjs"
 import { Prose } from "../prose.mjs"
 import { RANKINGS, rankingButtons } from "../ranking.mjs"
 import { firingAt, groupsOf, maximumOf, minimapOf, strongestHere, valuesOf } from "../reading.mjs"
@@ -343,7 +343,7 @@ class Reader {
       h("th", { scope: "row" }, this.link(channel)),
       h("td", { class: "fb-number" }, number(value, { sign: true })),
       h("td", { class: `fb-number fb-ratio fb-ratio--${size} fb-ratio--${(value ?? 0) < 0 ? "negative" : "positive"}` }, number(ratio)),
-      h("td", { class: "fb-number", title: "Share of measured tokens on which it is at least as strong" }, percent(Number(share.toPrecision(2)))),
+      h("td", { class: "fb-number", title: "Share of measured tokens on which it is at least as strong" }, `${Number((100 * share).toPrecision(2))} %`),
       hasEffects ? h("td", { class: "fb-number", title: "Change of log p of the next token without it" }, change === null ? "–" : number(change, { sign: true })) : null)
   }
 }
