@@ -79,6 +79,7 @@ def render(chart: Chart, folder: Path, kinds: Sequence[str] = ("png", "svg")) ->
 def composed(chart: Chart) -> Any:
     """A chart as a matplotlib Figure: title, drawing, caption. Call it inside the style."""
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     width, height = chart.size
     title = textwrap.wrap(drawable(chart.title), round(width * 11)) or [""]
@@ -93,9 +94,10 @@ def composed(chart: Chart) -> Any:
         0.1 / width, 0.08 / full, "\n".join(caption), size=7.5, color="#40454d", va="bottom", linespacing=1.2
     )
     room = (0.0, below / full, 1.0, height / full)
-    figure.set_layout_engine("constrained", rect=room, w_pad=0.06, h_pad=0.05)
+    engine = ConstrainedLayoutEngine(rect=room, w_pad=0.06, h_pad=0.05)
+    figure.set_layout_engine(engine)
     chart.draw(figure)
-    figure.get_layout_engine().execute(figure)
+    engine.execute(figure)
     figure.set_layout_engine(None)  # places are found once, not for each kind of file
     return figure
 
