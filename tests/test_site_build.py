@@ -1,15 +1,21 @@
 """The built site, page by page: what the templates and the hooks promise. The toy run is full of hostile text."""
 
+import gzip
 import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from mkdocs.commands.build import build
 from mkdocs.config import load_config
 
+from benchmarks.synthetic import synthetic_channels, synthetic_config, synthetic_corpus, synthetic_summary
+from generator.artifacts import Writer
+from generator.progress import Silent
+from generator.publish import publish
 from tests.toy import write_toy
 
 ROOT = Path(__file__).parents[1]
@@ -186,3 +192,35 @@ def test_live_reload_works_under_serve_and_nowhere_else(site: Path, monkeypatch:
     assert hook.on_post_page(page) == page
     monkeypatch.setattr(hook, "is_serving", True)
     assert "script-src 'self' 'unsafe-inline'; x" in hook.on_post_page(page)
+
+
+def weights(root: Path, preset: str) -> dict[str, list[tuple[int, int]]]:
+    """Bytes of page and shard, raw and gzip, of all channels of a made-up run by kind; ``benchmarks/site.py`` measures large ones."""
+    corpus = synthetic_corpus(n_docs=500)
+    writers = Writer(root / "shards"), Writer(root / "docs")
+    summary = synthetic_summary(corpus, synthetic_channels(240))
+    publish(synthetic_config(preset=preset), corpus, summary, *writers, root / "none", Silent())
+    site = build_site(root)
+    found: dict[str, list[tuple[int, int]]] = {}
+    for channel in summary.channels:
+        files = [site / "atlas" / channel.id / "index.html", site / "shards" / f"{channel.id}.json"]
+        contents = [path.read_bytes() for path in files]
+        packed = sum(len(gzip.compress(content, 6)) for content in contents)
+        found.setdefault(channel.kind, []).append((sum(map(len, contents)), packed))
+    return found
+
+
+INDEX = 1700, 450
+"""Bytes of a channel in the explorer, the search and the sitemap, raw and gzip, at 8,000 channels (docs/performance.md)."""
+
+
+def test_compact_channels_stay_in_their_budget(tmp_path: Path) -> None:
+    found = weights(tmp_path, "compact")
+    for place, budget in enumerate((20_000, 6_000)):
+        latent, direction = (np.mean([sizes[place] for sizes in found[kind]]) for kind in ("sae", "lora"))
+        assert (7552 * latent + 448 * direction) / 8000 + INDEX[place] < budget
+
+
+def test_full_channels_stay_in_their_budget(tmp_path: Path) -> None:
+    for kind, sizes in weights(tmp_path, "full").items():
+        assert max(raw for raw, _ in sizes) < 70_000, kind

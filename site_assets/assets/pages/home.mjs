@@ -43,6 +43,7 @@ import { snippet } from "../snippet.mjs"
  * @property {number} n_channels
  * @property {number} n_layers
  * @property {number} n_documents
+ * @property {"full" | "compact"} preset
  * @property {{name: string, kind: string, n_channels: number, n_dead: number}[]} collections
  * @property {{base: string, adapter: string, facts?: Record<string, unknown>}} model  facts: as extraction described them
  * @property {{source: string, n_documents: number, n_tokens: number, n_measured: number, tokenizer: string}} corpus
@@ -103,7 +104,7 @@ function memberOf(kind) {
 }
 
 /** @param {HomeShard} shard @param {Context} context */
-function facts({ model, corpus, collections, n_layers, n_documents }, context) {
+function facts({ model, corpus, collections, n_layers, n_documents, preset }, context) {
   const sizes = /** @type {[string, number][]} */ ([...new Set(collections.map(({ kind }) => memberOf(kind)))].map((noun) =>
     [noun, collections.reduce((sum, one) => sum + (memberOf(one.kind) === noun ? one.n_channels : 0), 0)]))
   sizes.push(["layer", n_layers], ["document", n_documents])
@@ -116,6 +117,8 @@ function facts({ model, corpus, collections, n_layers, n_documents }, context) {
   ]
   const links = collections.map(({ name, kind, n_channels: n, n_dead }) => h("small", {}, h("a", { href: context.linkTo(name) }, name),
     `: ${plural(n, memberOf(kind))}${n_dead ? `, ${count(n_dead)} of them dead` : ""}`))
+  const shown = preset === "compact" ? "the strongest of what was measured" : "all that was measured"
+  links.push(h("small", {}, h("a", { href: `${context.root}shards/#presets` }, `${preset} preset`), `: the pages of channels show ${shown}`))
   return h("dl", { class: "fb-home-facts" }, ...rows.map(([name, value, more]) =>
     h("div", {}, h("dt", {}, name), h("dd", {}, h("bdi", {}, value), more && h("small", {}, more), ...(name === "Pages" ? links : [])))))
 }
