@@ -15,7 +15,7 @@ def latent_effects(record: FeatureRecord) -> dict[str, Any] | None:
     findings = record.book.findings.get(PANEL)
     found = findings.of(record.channel.id) if findings else None
     if findings is None or found is None or "undefined" in found:
-        return found  # type: ignore[no-any-return]
+        return found
     places = findings.facts["collections"][record.channel.collection]["places"]
     return {
         "place": places[found["place"]],
