@@ -43,6 +43,8 @@ def pages_of(site: Path) -> dict[str, str]:
         "latent": next((p for p in sorted(shards.glob("sae/*.json"))), None),
         "layer": next((p for p in sorted(shards.glob("layer/*.json"))), None),
         "document": next((p for p in sorted(shards.glob("doc/*.json"))), None),
+        "crosscoder": next((p for p in sorted(shards.glob("crosslayer/*.json"))), None),
+        "two runs": next((p for p in sorted(shards.glob("runs/**/*.json"))), None),
     }
     found = {
         name: f"atlas/{path.relative_to(shards).with_suffix('').as_posix()}/"
@@ -69,8 +71,8 @@ def drawn_ms(browser: Browser, address: str, slowdown: int) -> float:
     session.send("Emulation.setCPUThrottlingRate", {"rate": slowdown})
     page.goto(address)
     page.locator(".fb-mount:not(.fb-mounted)").first.wait_for(state="detached", timeout=60_000)
-    page.wait_for_timeout(200)
-    drawn = page.evaluate("window.drawnAt")
+    while (drawn := page.evaluate("window.drawnAt ?? null")) is None:
+        page.wait_for_timeout(100)
     context.close()
     return float(drawn)
 
