@@ -46,6 +46,7 @@ name = "id"
 max_documents = 2
 [analyze]
 prompts = [{HOSTILE!r}]
+documents = 0
 text_tokens = 16
 attention_tokens = 16
 nodes = 4
