@@ -45,7 +45,7 @@ class Preset:
 
 
 PRESETS = {
-    "full": Preset("full", 1000, None, None, None, None, None, None, None, 8, None, None),
+    "full": Preset("full", 1000, None, None, None, None, None, 8, None, 5, None, None),
     "compact": Preset("compact", 100, 7, 6, 1, 2, 8, 5, 16, 5, 4, 6),
 }
 """The presets by name."""
