@@ -148,7 +148,10 @@ def write_index(book: Book, folder: Path) -> None:
     began = time.perf_counter()
     sizes: dict[str, list[int]] = {}
     index = search_index(book)
-    shards = [("explorer", lambda: explorer_shard(book)), *((identifier, shard) for identifier, shard, _ in index.shards())]
+    shards = [
+        ("explorer", lambda: explorer_shard(book)),
+        *((identifier, shard) for identifier, shard, _ in index.shards()),
+    ]
     shards += [(part_id(n), functools.partial(rows_shard, book, n)) for n in range(n_parts(book))]
     for identifier, make in shards:
         path = folder / "shards" / f"{identifier}.json"

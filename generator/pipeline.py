@@ -659,7 +659,11 @@ def _kept(config: RunConfig, folders: Folders, out: Artifact) -> Kept:
     """What the last run left of pages, known by all that they are made of but labels and notes."""
     from generator.publish.kept import Kept
 
-    stages = [_manifest_key(stage, folders) for stage in stages_of(config) if stage.name not in ("publish", "bundle")]
+    stages = [
+        _manifest_key(stage, folders)
+        for stage in stages_of(config)
+        if stage.name not in ("publish", "bundle")
+    ]
     code = path_key(str(Path(__file__).parent / "*.py"))
     packages = [version(name) for name in ("numpy", "orjson", "pillow")]
     return Kept(out.folder, content_key(stages, _published_from(config), config.model_dump(), code, packages))

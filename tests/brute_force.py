@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-
 SIX_DIGITS = 5.1e-6
 """Relative error of a derived number in a shard: six significant digits (docs/shards.md)."""
 

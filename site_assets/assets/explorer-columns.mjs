@@ -34,7 +34,7 @@ const SHORT = { density: "Density", skewness: "Skew", kurtosis: "Kurt.", peak: "
  * @param {string[]} numbers
  * @param {Rows} rows
  * @param {Context} context
- * @param {(row: number, id: string) => Node | null} star
+ * @param {(row: number, id: string) => Node | null} star what can be done with a row: a star, a place in the comparison
  * @returns {Column[]}
  */
 export function tableColumns(columns, numbers, rows, context, star) {

@@ -50,7 +50,9 @@ def publish_to_memory(
 ) -> Publication:
     """Publishes into dicts."""
     shards, docs, progress = MemoryWriter(), MemoryWriter(), Silent()
-    facts = publish(config, corpus, summary, shards, docs, notes_folder, progress, LABELS, toy_findings(corpus))
+    facts = publish(
+        config, corpus, summary, shards, docs, notes_folder, progress, LABELS, toy_findings(corpus)
+    )
     return Publication(shards.files, docs.files, facts, progress.notes)
 
 

@@ -72,7 +72,17 @@ def test_every_page_is_front_matter_and_nothing_else(publication: Publication) -
             assert values["title"] and values["description"]
             if "shard" in values:
                 assert values["shard"].removeprefix("shards/") in publication.shards
-    names = {"channel", "collection", "layer", "document", "explorer", "search", "token", "layers", "documents"}
+    names = {
+        "channel",
+        "collection",
+        "layer",
+        "document",
+        "explorer",
+        "search",
+        "token",
+        "layers",
+        "documents",
+    }
     assert templates == {f"{name}.html" for name in names}
 
 

@@ -303,7 +303,9 @@ def _sample(
         chosen.append(token)
         probability.append(float(np.exp(log_p[token])))
         cache = getattr(output, "past_key_values", None)
-        next_ids = [token] if cache is not None else [*token_ids, *chosen]  # a recurrent model has no such cache
+        next_ids = (
+            [token] if cache is not None else [*token_ids, *chosen]
+        )  # a recurrent model has no such cache
         given = torch.tensor([next_ids], device=anatomy.device)
     return Continuation(chosen, probability, False)
 
