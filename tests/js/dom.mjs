@@ -4,7 +4,7 @@ import { Window } from "happy-dom"
 const window = new Window({ url: "https://example.org/book/atlas/lora/L1/gate_proj/" })
 const names = [
   "document", "location", "history", "localStorage", "navigator", "Node", "Element", "HTMLElement", "SVGElement",
-  "CustomEvent", "matchMedia", "Event", "KeyboardEvent", "MouseEvent", "ResizeObserver", "IntersectionObserver", "getComputedStyle", "getSelection",
+  "CustomEvent", "matchMedia", "Event", "KeyboardEvent", "MouseEvent", "ResizeObserver", "MutationObserver", "IntersectionObserver", "getComputedStyle", "getSelection",
 ]
 for (const name of names)
   Object.defineProperty(globalThis, name, {

@@ -130,8 +130,9 @@ const document = {
     { id: "y", has_page: true, scale: 0.1, reference_rms: 0, max_here: 1 },
   ],
   strongest: {
-    channel: [[0, -1], [0, 1], [0, -1], [1, 0], [-1, -1], [0, -1]],
-    value: [[100, 0], [-50, 10], [-300, 0], [5, null], [0, 0], [0, 0]],
+    channel: [[0], [0, 1], [0], [1, 0], [], [0]],
+    value: [[100], [-50, 10], [-300], [5, null], [], [0]],
+    rarity: [[20], [10, 0], [30], [0, 0], [], [0]],
   },
 }
 const groups = groupsOf(document)
@@ -144,7 +145,8 @@ test("a document's values: the strongest member of a character, NaN where not am
 })
 
 test("what fires at a token, with the size relative to the usual one", () => {
-  assert.deepEqual(firingAt(document, 1), [{ channel: 0, value: -0.5, ratio: 1 }, { channel: 1, value: 1, ratio: null }])
+  assert.deepEqual(firingAt(document, 1), [
+    { channel: 0, value: -0.5, ratio: 1, share: 0.1, change: null }, { channel: 1, value: 1, ratio: null, share: 1, change: null }])
   assert.deepEqual(firingAt(document, 4), [])
 })
 

@@ -23,7 +23,7 @@ test("ids as people read them", () => {
 
 test("a page's state survives the way through its address", () => {
   const initial = { show: "top", contains: "", range: "" }
-  const state = { show: "bands", contains: "a & b=c #" }
+  const state = { show: "bands", contains: "a & b=c #", range: "" }
   assert.deepEqual(parseState("#" + formatState(state, initial), initial), state)
   assert.equal(formatState(initial, initial), "")
   assert.deepEqual(parseState("#unknown=1", initial), initial)

@@ -94,7 +94,7 @@ def test_a_signed_channel_has_both(publication: Publication) -> None:
 
 def test_names_and_ways_between_pages(publication: Publication) -> None:
     latent = publication.front_matter("sae/1")
-    assert latent["title"] == "Latent 1 — sae" and latent["channel"]["name"] == "Latent 1"
+    assert latent["title"] == "中文 label · Latent 1 — sae" and latent["channel"]["name"] == "Latent 1"
     assert latent["channel"]["collection_page"] == {"id": "sae", "path": "atlas/sae/"}
     assert "atlas/sae.md" in publication.docs and "collection/sae.json" in publication.shards
 

@@ -13,6 +13,7 @@ from generator.publish.kept import Kept
 from generator.publish.labels import EVERY, MANY, Label, Labels, label_line
 from generator.summaries import Summary
 from tests.toy import LABELS, toy_config
+from tests.toy_findings import toy_findings
 
 IDS = ["lora/L0/gate_proj", "lora/L1/up_proj", "lora/L1/q_proj/r1", "sae/1", "sae/2", "sae/7", "sae/11"]
 
@@ -151,7 +152,8 @@ def test_processes_write_the_same_bytes(
     monkeypatch.setattr(press, "PER_TASK", 5)
     writers = Writer(tmp_path / "shards"), Writer(tmp_path / "docs")
     memory = Kept(tmp_path / "publish", "key") if kept else None
-    facts = publish(toy_config(), *run, *writers, tmp_path / "none", Silent(), LABELS, kept=memory)
+    found = toy_findings(run[0])
+    facts = publish(toy_config(), *run, *writers, tmp_path / "none", Silent(), LABELS, found, kept=memory)
     assert facts == alone.facts
     for writer, wanted in zip(writers, (alone.shards, alone.docs)):
         got = {
@@ -162,7 +164,7 @@ def test_processes_write_the_same_bytes(
         assert got == wanted
     if kept:
         again = publish(
-            toy_config(), *run, *(Writer(w.root) for w in writers), tmp_path / "none", Silent(), LABELS,
+            toy_config(), *run, *(Writer(w.root) for w in writers), tmp_path / "none", Silent(), LABELS, found,
             kept=Kept(tmp_path / "publish", "key"),
         )  # fmt: skip
         assert again == facts

@@ -32,7 +32,7 @@ def test_a_note_is_the_body_of_its_page(run: tuple[Corpus, Summary], folder: Pat
     page = publication.docs["atlas/lora/L0/gate_proj.md"]
     head, body = page.decode().split("\n---\n", 1)
     assert body == "\nFires on *commas*.\n\n---\n\n{{ not a template }}\n"
-    assert read_front_matter(f"{head}\n---\n".encode())["title"] == "L0 gate_proj — lora"
+    assert read_front_matter(f"{head}\n---\n".encode())["title"].endswith(" · L0 gate_proj — lora")
     assert publication.docs["atlas/lora/model.embed_tokens.md"].endswith(b"\nDots in a name.\n")
     assert publication.facts["n_notes"] == 3
 

@@ -73,6 +73,9 @@ def test_every_page_is_front_matter_and_nothing_else(publication: Publication) -
             if "shard" in values:
                 assert values["shard"].removeprefix("shards/") in publication.shards
     names = {
+        "annotate",
+        "compare",
+        "discuss",
         "channel",
         "collection",
         "layer",
@@ -103,9 +106,10 @@ def test_titles_and_descriptions_hide_nothing(publication: Publication) -> None:
 def test_a_channel_page_names_its_tokens_and_range(publication: Publication) -> None:
     values = publication.front_matter("lora/L0/gate_proj")
     shard = publication.shard("lora/L0/gate_proj")
-    assert values["title"] == "L0 gate_proj — lora"
+    assert values["title"].startswith("opens with <script>alert('label')</script> & {{ 7*7 }} (+), ")
+    assert values["title"].endswith(" · L0 gate_proj — lora")
     assert values["shard"] == "shards/lora/L0/gate_proj.json"
-    assert values["description"].startswith("Highest on ‘,’, ")
+    assert ". Highest on ‘,’, " in values["description"]
     channel = values["channel"]
     assert channel["top_tokens"] == [visible(t["text"]) for t in shard["top_tokens"][:5]]
     assert (

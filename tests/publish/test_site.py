@@ -14,11 +14,13 @@ from generator.publish.site import MANIFEST
 from generator.summaries import Summary
 from tests.publish.conftest import Publication, publish_to_memory
 from tests.toy import LABELS, toy_config, toy_run
+from tests.toy_findings import toy_findings
 
 
 def _publish(folder: Path, run: tuple[Corpus, Summary], **options: object) -> dict:
     shards, docs = Writer(folder / "shards"), Writer(folder / "docs")
-    return publish(toy_config(**options), *run, shards, docs, folder / "docs/notes", Silent(), LABELS)
+    found = toy_findings(run[0])
+    return publish(toy_config(**options), *run, shards, docs, folder / "docs/notes", Silent(), LABELS, found)
 
 
 def _files(folder: Path) -> dict[str, bytes]:

@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -157,10 +158,15 @@ def _import_map() -> dict[str, str]:
         for _, quote, target in _IMPORT.findall(source):
             if quote != "`":
                 waiting.append(_joined(folder, target))
-        bare = _IMPORT.sub(lambda m, f=folder: f"{m[1]}{m[2]}fb/{_joined(f, m[3])}{m[2]}", source)
+        bare = _IMPORT.sub(partial(_with_bare_name, folder), source)
         encoded = base64.b64encode(bare.encode()).decode()
         modules[f"fb/{name}"] = f"data:text/javascript;base64,{encoded}"
     return modules
+
+
+def _with_bare_name(folder: PurePosixPath, found: re.Match[str]) -> str:
+    """An import whose address is the module's name in the import map."""
+    return f"{found[1]}{found[2]}fb/{_joined(folder, found[3])}{found[2]}"
 
 
 def _joined(folder: PurePosixPath, target: str) -> str:
