@@ -31,7 +31,7 @@ function frame() {
 test("the page draws everything that the collection knows, and nothing of the run becomes markup", async () => {
   const element = frame()
   await mount(element, shardOf("collection/sae"), context)
-  assert.deepEqual([...element.querySelectorAll("section h2")].map(({ id }) => id), ["map", "training", "firing", "explained", "scatter"])
+  assert.deepEqual([...element.querySelectorAll("section h2")].map(({ id }) => id), ["map", "places", "training", "firing", "explained", "scatter"])
   assert.equal(element.querySelectorAll("img, script, [onerror]").length, 0)
   assert.match(element.querySelector("#map").parentElement.textContent, /Not drawn: 3 dead/)
 })
@@ -39,7 +39,7 @@ test("the page draws everything that the collection knows, and nothing of the ru
 test("a collection that says nothing of itself still has its densities", async () => {
   const element = frame()
   await mount(element, { ...shardOf("collection/sae"), facts: {}, grid: null }, context)
-  assert.deepEqual([...element.querySelectorAll("section h2")].map(({ id }) => id), ["map", "firing", "scatter"])
+  assert.deepEqual([...element.querySelectorAll("section h2")].map(({ id }) => id), ["map", "places", "firing", "scatter"])
 })
 
 test("no map where the dictionary reads something else than channels", async () => {
