@@ -71,7 +71,7 @@ def test_a_cell_of_the_weights_says_its_value_and_opens_the_direction(visit: Vis
 def test_an_unsigned_channel_is_spoken_of_as_one(visit: Visit) -> None:
     page = visit.open("atlas/sae/1/")
     names = page.locator(".fb-segment > span").all_text_contents()
-    assert names == ["Top", "Bands", "Random"]
+    assert names[:3] == ["Top", "Bands", "Random"]
     page.get_by_role("button", name="Bands").click()
     expect(page.locator(".fb-band").first).to_contain_text("of the active ones")
     legend = page.locator(".fb-toolbar__legend").text_content() or ""
