@@ -203,7 +203,9 @@ def test_what_the_files_do_not_say_is_missing(tmp_path: Path):
     shard = read(shards / "res-jb" / "0.json")
     assert shard["stats"]["density"] is None and not shard["is_dead"]
     assert (shard["stats"]["max"], shard["stats"]["n_tokens"]) == (3.0, 0)
-    assert (shard["histogram"]["edges"], shard["histogram"]["counts"]) == ([], []) and len(shard["examples"]) == 1
+    assert (shard["histogram"]["edges"], shard["histogram"]["counts"]) == ([], []) and len(
+        shard["examples"]
+    ) == 1
     notes = " ".join(read(shards / "home.json")["notes"])
     assert "do not say on how many tokens" in notes and "do not begin at zero" in notes
 
