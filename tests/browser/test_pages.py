@@ -186,7 +186,7 @@ def test_layer_shows_every_direction_and_links_work(visit: Visit) -> None:
     linked = {id_of(a) for a in hrefs(page) if "/atlas/" in a and not a.endswith(".json")}
     drawn = {channel["id"] for module in shard["modules"] for channel in module["channels"]}
     assert drawn <= linked
-    for address in {a.split("#")[0] for a in hrefs(page)}:
+    for address in {a.split("#")[0] for a in hrefs(page) if "//example.org" not in a}:  # the other run's site
         assert page.request.get(address).ok, address
 
 
