@@ -232,7 +232,9 @@ def test_a_token_lists_what_fires_there(visit: Visit) -> None:
             channel["id"] for channel, _ in strongest
         ]
         cells = table.locator("td.fb-number").all_inner_texts()
-        columns = len(cells) // max(1, len(strongest))  # value, ratio, share, and effects where there are some
+        columns = len(cells) // max(
+            1, len(strongest)
+        )  # value, ratio, share, and effects where there are some
         for (channel, step), value, ratio in zip(strongest, cells[::columns], cells[1::columns]):
             assert has_three_digits_of(number(value), step * channel["scale"])
             assert has_three_digits_of(number(ratio), abs(step * channel["scale"]) / channel["reference_rms"])
