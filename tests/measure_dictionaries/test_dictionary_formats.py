@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from generator.measure.dictionaries import FORMATS, Dictionary, load_dictionary
 from tests.measure_dictionaries.checkpoints import CASES as ONE_PLACE
@@ -35,6 +36,38 @@ def test_equals_the_formula_in_float64(case: Case, tmp_path: Path) -> None:
     assert (wanted != 0).any(1).mean() > 0.5, "the case tests nothing"
     np.testing.assert_allclose(dictionary.encode(x).numpy(), wanted, rtol=2e-5, atol=2e-5)
     np.testing.assert_allclose(dictionary.encode_sparse(x).dense(N).numpy(), wanted, rtol=2e-5, atol=2e-5)
+
+
+def as_half(value: object) -> object:
+    """Weights in half precision; bfloat16 where the file can hold it."""
+    if isinstance(value, dict):
+        return {name: as_half(v) for name, v in value.items()}
+    is_weight = isinstance(value, torch.Tensor) and value.is_floating_point() and value.ndim
+    return value.bfloat16() if is_weight else value
+
+
+def store_in_half(folder: Path, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Rewrites the checkpoint's file; the oracle's arrays, rounded the same way."""
+    (target,) = (p for p in folder.rglob("*") if p.suffix in (".safetensors", ".npz", ".pt"))
+    if target.suffix == ".npz":
+        np.savez(target, **{k: v.astype(np.float16) for k, v in np.load(target).items()})
+        return {k: v.astype(np.float16).astype(np.float64) for k, v in arrays.items()}
+    if target.suffix == ".safetensors":
+        save_file(as_half(load_file(target)), target)
+    else:
+        torch.save(as_half(torch.load(target, weights_only=False)), target)
+    rounded = as_half({k: torch.from_numpy(np.array(v)) for k, v in arrays.items()})
+    return {k: v.double().numpy() for k, v in rounded.items()}
+
+
+@pytest.mark.parametrize("case", ONE_PLACE.values(), ids=ONE_PLACE.keys())
+def test_weights_in_half_precision(case: Case, tmp_path: Path) -> None:
+    checkpoint = case.make(tmp_path)
+    arrays = store_in_half(tmp_path, checkpoint.arrays)
+    dictionary = load_dictionary(checkpoint.path, case.format, d_in=D_IN, options=case.options)
+    x = inputs()
+    wanted = case.formula(arrays, x.double().numpy())
+    np.testing.assert_allclose(dictionary.encode(x).numpy(), wanted, rtol=2e-5, atol=2e-5)
 
 
 @each_case
@@ -77,3 +110,12 @@ def test_saelens_says_when_the_weights_were_centred(tmp_path: Path) -> None:
     (path / "cfg.json").write_text(json.dumps(cfg))
     (remark,) = load_dictionary(path, "saelens").notes["remarks"]
     assert "is_centred = true" in remark
+
+
+def test_saelens_topk_of_before_version_6_that_names_its_architecture(tmp_path: Path) -> None:
+    """``architecture`` was written beside ``activation_fn_kwargs`` for a while."""
+    path = CASES["saelens before version 6"].make(tmp_path).path
+    cfg = json.loads((path / "cfg.json").read_text())
+    del cfg["activation_fn_str"]
+    (path / "cfg.json").write_text(json.dumps({**cfg, "architecture": "topk"}))
+    assert load_dictionary(path, "saelens").activation.k == 5

@@ -2,6 +2,7 @@
 
 import json
 import re
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -248,3 +249,102 @@ def test_an_average_norm_factor_is_folded_or_noted(tmp_path: Path) -> None:
     torch.testing.assert_close(folded.encode(x), plain.encode(2 * x))
     torch.testing.assert_close(folded.reconstruct(x), plain.reconstruct(2 * x) / 2)
     assert "not in the file" in plain.notes["input_factor"]
+
+
+# --- Files that claim more than they hold, and settings of another type ----------------------------------------
+
+
+def test_a_view_that_claims_more_than_the_file_holds(tmp_path: Path) -> None:
+    tensors = {
+        "encoder.weight": torch.zeros(1).expand(10**7, 10**6),
+        "decoder.weight": torch.zeros(1).expand(10**6, 10**7),
+        "latent_bias": torch.zeros(1).expand(10**7),
+        "pre_bias": torch.zeros(1).expand(10**6),
+    }
+    torch.save(tensors, tmp_path / "autoencoder.pt")
+    assert (tmp_path / "autoencoder.pt").stat().st_size < 5000
+    refuse(tmp_path, "openai", "encoder.weight", "claims 40,000,000,000,000 bytes", "holds 4 ")
+
+
+@pytest.mark.parametrize("format, name", [("gemma_scope", "params.npz"), ("openai", "autoencoder.pt")])
+def test_a_zip_that_unpacks_to_a_thousand_times_its_size(format: str, name: str, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / name, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("W_enc.npy", bytes(3 * 10**8))
+    refuse(tmp_path, format, "would unpack to 300,000,000")
+
+
+@pytest.mark.parametrize("dtype, said", [(torch.int8, "torch.int8"), (torch.complex64, "torch.complex64")])
+def test_numbers_that_are_no_weights(dtype: torch.dtype, said: str, tmp_path: Path) -> None:
+    path = make("openai ReLU", tmp_path)
+    content = torch.load(path / "autoencoder.pt", weights_only=True)
+    content["encoder.weight"] = content["encoder.weight"].to(dtype)
+    torch.save(content, path / "autoencoder.pt")
+    refuse(path, "openai", "encoder.weight", said)
+
+
+JUNK = [True, -1, 0, 2.5, 10**12, "x", "", [], [1, 2], {"a": 1}]
+
+
+@pytest.mark.parametrize(
+    "case, key",
+    [
+        ("saelens topk", "d_in"),
+        ("saelens topk", "k"),
+        ("saelens jumprelu", "d_sae"),
+        ("saelens jumprelu", "architecture"),
+        ("saelens jumprelu", "normalize_activations"),
+        ("saelens transcoder", "d_out"),
+        ("sparsify topk", "k"),
+        ("sparsify topk", "d_in"),
+    ],
+)
+def test_settings_of_another_type_are_named(case: str, key: str, tmp_path: Path) -> None:
+    path = make(case, tmp_path)
+    for junk in JUNK:
+        edit_cfg(path, **{key: junk})
+        refuse(path, CASES[case].format)
+    edit_cfg(path, **{key: [1, 2]})
+    refuse(path, CASES[case].format, "cfg.json", f"{key} = [1, 2]", "expected")
+
+
+@pytest.mark.parametrize("key", ["metadata", "apply_b_dec_to_input"])
+def test_other_settings_of_another_type(key: str, tmp_path: Path) -> None:
+    path = make("saelens standard", tmp_path)
+    edit_cfg(path, **{key: "x"})
+    refuse(path, "saelens", f"{key} = 'x'", "expected")
+
+
+@pytest.mark.parametrize(
+    "k", [torch.tensor(2.5), torch.tensor(float("nan")), torch.tensor([5, 5]), torch.tensor(-1)]
+)
+def test_a_k_in_the_file_that_is_no_number_of_latents(k: torch.Tensor, tmp_path: Path) -> None:
+    path = make("dictionary_learning AutoEncoderTopK", tmp_path)
+    content = torch.load(path / "ae.pt", weights_only=True)
+    torch.save({**content, "k": k}, path / "ae.pt")
+    refuse(path, "dictionary_learning", "k in ", "expected")
+
+
+def test_a_config_of_another_dictionary(tmp_path: Path) -> None:
+    path = make("dictionary_learning BatchTopKSAE", tmp_path)
+    config = json.loads((path / "config.json").read_text())
+    config["trainer"]["dict_size"] = N + 1
+    (path / "config.json").write_text(json.dumps(config))
+    refuse(path, "dictionary_learning", f"dict_size = {N + 1}", f"ae.pt has {N}")
+
+
+@pytest.mark.parametrize(
+    "metric", [np.float32(1), np.bool_(True), np.zeros(3, bool), np.zeros(0), np.zeros(2, np.int32)]
+)
+@pytest.mark.parametrize("version", [1, 2])
+def test_what_numpy_1_and_2_leave_among_metrics(metric: object, version: int, tmp_path: Path) -> None:
+    """numpy 1 pickles the same values under ``numpy.core``."""
+    path = make("rank1_lora, k per token", tmp_path)
+    content = torch.load(path, weights_only=False)
+    torch.save({**content, "final_metrics": {"fvu": metric}}, path)
+    if version == 1:
+        with zipfile.ZipFile(path) as archive:
+            members = {name: archive.read(name) for name in archive.namelist()}
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, data in members.items():
+                archive.writestr(name, data.replace(b"numpy._core", b"numpy.core"))
+    assert load_dictionary(path, "rank1_lora").n_features == N

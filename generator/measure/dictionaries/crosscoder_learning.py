@@ -15,15 +15,15 @@ from torch import Tensor
 
 from generator.artifacts import to_json, write_bytes
 from generator.errors import FeaturebookError
-from generator.measure.dictionaries.activations import Relu
+from generator.measure.dictionaries.activations import JumpRelu, Relu
 from generator.measure.dictionaries.dictionary import Dictionary
 from generator.measure.dictionaries.options import LoadOptions
-from generator.measure.dictionaries.places import crosscoder, sizes_of, threshold_of
+from generator.measure.dictionaries.places import crosscoder, sizes_of
+from generator.measure.dictionaries.settings import Settings, read_settings
 from generator.measure.dictionaries.tensors import (
     TensorFile,
     find_file,
     only_tensors,
-    read_json_object,
     read_safetensors,
     read_torch,
 )
@@ -45,10 +45,10 @@ def load_crosscoder_learning(path: Path, options: LoadOptions) -> Dictionary:
     tensors = read_safetensors(target).tensors if target.suffix == ".safetensors" else read_torch(target)
     file = TensorFile(target, only_tensors(tensors), options.is_square)
     beside = target.parent / "config.json"
-    return _read(file, read_json_object(beside) if beside.is_file() else {})
+    return _read(file, read_settings(beside) if beside.is_file() else Settings(str(beside), {}))
 
 
-def _read(file: TensorFile, config: dict[str, Any]) -> Dictionary:
+def _read(file: TensorFile, config: Settings) -> Dictionary:
     n_places, d_model, n = sizes_of(file, "encoder.weight", "decoder.bias", "encoder.bias")
     W_dec = file.take("decoder.weight", place=n_places, feature=n, d_out=d_model)
     code, norms = _code_norms(file, config, W_dec)
@@ -58,7 +58,7 @@ def _read(file: TensorFile, config: dict[str, Any]) -> Dictionary:
         f"Latents are reported times their decoder norms ({code}), as crosscoder_learning does.",
         remark,
     ]
-    if has_threshold and float(file.tensors["threshold"].float().max()) < 0:
+    if has_threshold and float(file.take("threshold")) < 0:
         remarks.append(
             "The file's BatchTopK threshold was never estimated, so all positive latents are active."
         )
@@ -67,14 +67,14 @@ def _read(file: TensorFile, config: dict[str, Any]) -> Dictionary:
         file.take("encoder.bias", feature=n),
         W_dec,
         file.take("decoder.bias", place=n_places, d_out=d_model),
-        threshold_of(file.tensors["threshold"], n) if has_threshold else Relu(),
+        JumpRelu(file.take("threshold").expand(n).contiguous()) if has_threshold else Relu(),
         scale=scale,
         shift=shift,
         latent_scale=norms,
         notes={
             "format": "crosscoder_learning",
             "architecture": "batchtopk crosscoder" if has_threshold else "crosscoder",
-            "places": config.get("places"),  # Featurebook's own
+            "places": config.values.get("places"),  # Featurebook's own
             "remarks": remarks,
         },
     )
@@ -130,7 +130,8 @@ class Parts:
 
     def dictionary(self) -> Dictionary:
         """What the loader makes of the file, bit for bit."""
-        return _read(TensorFile(Path("model.safetensors"), self.tensors(), is_square=True), self.config())
+        file = TensorFile(Path("model.safetensors"), self.tensors(), is_square=True)
+        return _read(file, Settings("config.json", self.config()))
 
 
 def save_crosscoder_learning(parts: Parts, folder: Path, metadata: dict[str, Any]) -> None:
@@ -147,10 +148,10 @@ def save_crosscoder_learning(parts: Parts, folder: Path, metadata: dict[str, Any
     write_bytes(folder / "config.json", to_json(parts.config() | metadata))
 
 
-def _code_norms(file: TensorFile, config: dict[str, Any], W_dec: Tensor) -> tuple[str, Tensor]:
+def _code_norms(file: TensorFile, config: Settings, W_dec: Tensor) -> tuple[str, Tensor]:
     """The code normalisation's name and c of every latent."""
-    stored = file.tensors.get("code_normalization_id")
-    number = 1 if stored is None else int(stored)  # files from before it was stored are of the first kind
+    key = "code_normalization_id"
+    number = file.take_whole(key) if key in file.tensors else 1  # older files are of the first kind
     name = NORMALIZATIONS.get(number)
     across, apart = W_dec.norm(dim=(0, 2)), W_dec.norm(dim=2).sum(0)
     if name == "CROSSCODER":
@@ -160,8 +161,8 @@ def _code_norms(file: TensorFile, config: dict[str, Any], W_dec: Tensor) -> tupl
     if name == "NONE":
         return name, torch.ones(W_dec.shape[1])
     if name == "MIXED":
-        sae = float(config.get("code_normalization_alpha_sae", 1.0))
-        return name, sae * across + float(config.get("code_normalization_alpha_cc", 0.1)) * apart
+        sae = config.number("code_normalization_alpha_sae", 1.0)
+        return name, sae * across + config.number("code_normalization_alpha_cc", 0.1) * apart
     raise FeaturebookError(
         f"{file.path} has code normalisation {name or number}; expected one of {', '.join(list(NORMALIZATIONS.values())[:4])}. With "
         "DECOUPLED codes a latent is switched on for each place by itself, so it has no one activation per token."
@@ -169,7 +170,7 @@ def _code_norms(file: TensorFile, config: dict[str, Any], W_dec: Tensor) -> tupl
 
 
 def _normalizer(
-    file: TensorFile, config: dict[str, Any], n_places: int, d_model: int
+    file: TensorFile, config: Settings, n_places: int, d_model: int
 ) -> tuple[Tensor | None, Tensor, str]:
     """(shift, scale) of inputs, and the sentence for the page; a mean or deviation of NaN turns it off."""
     mean, std = (file.tensors.get(f"activation_{name}") for name in ("mean", "std"))
@@ -182,11 +183,14 @@ def _normalizer(
     mean = file.take("activation_mean", place=n_places, d_in=d_model)
     std = file.take("activation_std", place=n_places, d_in=d_model)
     relative = file.tensors.get("activation_global_scale")
-    keeps = config.get("keep_relative_variance", relative is not None and not bool((relative == 1).all()))
+    is_scaled = relative is not None and not bool((relative == 1).all())
+    keeps = config.flag("keep_relative_variance", is_scaled)
     if not keeps:
         return mean, 1 / (std + 1e-8), "Inputs are centred and divided by the deviations that the file holds."
     if relative is None:
-        rms = float(file.tensors.get("target_rms", torch.tensor(1.0)))
+        rms = file.take("target_rms") if "target_rms" in file.tensors else 1.0
         relative = rms / (std.square().sum(-1) + 1e-8).sqrt()
-    scale = relative.float().view(n_places, 1).expand(n_places, d_model)
+    else:
+        relative = file.take("activation_global_scale", place=n_places)
+    scale = relative.view(n_places, 1).expand(n_places, d_model)
     return mean, scale, "Inputs are centred and scaled, place by place, as the file says."

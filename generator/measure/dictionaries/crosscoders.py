@@ -7,20 +7,14 @@ multiplies each model's inputs by √d_model / mean norm. Neither file says so, 
 """
 
 from pathlib import Path
-from typing import Any
 
 from generator.errors import FeaturebookError
 from generator.measure.dictionaries.activations import Relu
 from generator.measure.dictionaries.dictionary import Dictionary
 from generator.measure.dictionaries.options import LoadOptions
 from generator.measure.dictionaries.places import crosscoder, given_scale, sizes_of
-from generator.measure.dictionaries.tensors import (
-    TensorFile,
-    find_file,
-    only_tensors,
-    read_json_object,
-    read_torch,
-)
+from generator.measure.dictionaries.settings import Settings, read_settings
+from generator.measure.dictionaries.tensors import TensorFile, find_file, only_tensors, read_torch
 
 NEEDED = "dict_size (or ae_dim), the number of latents; model_name, hook_point and seq_len are shown when they are there"
 """What a ``_cfg.json`` has to say, for the error message."""
@@ -63,10 +57,10 @@ def _load(target: Path, beside: Path, format: str, options: LoadOptions) -> Dict
     cfg = _config(beside, target)
     file = TensorFile(target, only_tensors(content), options.is_square)
     n_places, d_model, n = sizes_of(file, "W_enc", "b_dec", "b_enc")
-    stated = cfg.get("dict_size", cfg.get("ae_dim"))
+    stated = cfg.whole("dict_size", 0, least=0) or cfg.whole("ae_dim")
     if stated != n:
         raise FeaturebookError(
-            f"{beside} says {stated!r} latents and {target.name} holds {n}. Do they belong together?"
+            f"{beside} says {stated} latents and {target.name} holds {n}. Do they belong together?"
         )
     scale, remark = given_scale(file, options, n_places, d_model, "each place to a mean norm of √d_model")
     return crosscoder(
@@ -79,21 +73,21 @@ def _load(target: Path, beside: Path, format: str, options: LoadOptions) -> Dict
         notes={
             "format": format,
             "architecture": "crosscoder",
-            "hook_name": cfg.get("hook_point"),
-            "trained_on": cfg.get("model_name"),
+            "hook_name": cfg.text("hook_point") or None,
+            "trained_on": cfg.text("model_name") or None,
             "remarks": [remark, REMARK],
         },
     )
 
 
-def _config(beside: Path, target: Path) -> dict[str, Any]:
+def _config(beside: Path, target: Path) -> Settings:
     if not beside.is_file():
         raise FeaturebookError(
             f"{beside.name} is missing beside {target}. It must be a JSON object with {NEEDED}. Fetch it, or write one."
         )
-    cfg = read_json_object(beside)
-    if not isinstance(cfg.get("dict_size", cfg.get("ae_dim")), int):
+    cfg = read_settings(beside)
+    if not {"dict_size", "ae_dim"} & set(cfg.values):
         raise FeaturebookError(
-            f"{beside} lacks keys that are needed: {NEEDED}. Found: {', '.join(cfg) or 'none'}."
+            f"{beside} lacks keys that are needed: {NEEDED}. Found: {', '.join(cfg.values) or 'none'}."
         )
     return cfg

@@ -6,6 +6,8 @@ the training script; it is read only when ``allow_classes`` names it, and then a
 
 from pathlib import Path
 
+from torch import Tensor
+
 from generator.errors import FeaturebookError
 from generator.measure.dictionaries.activations import JumpRelu
 from generator.measure.dictionaries.dictionary import Dictionary
@@ -29,11 +31,11 @@ def load_crosslayer_features(path: Path, options: LoadOptions) -> Dictionary:
         )
     tensors = only_tensors(content["model_state_dict"])
     stds = content.get("layer_stds")
-    if stds is not None:
+    if isinstance(stds, Tensor):
         tensors["layer_stds"] = stds.squeeze(0) if stds.ndim == 3 else stds
     file = TensorFile(target, tensors, options.is_square)
     n_places, d_model, n = sizes_of(file, "W_enc", "b_dec", "b_enc")
-    if stds is None:
+    if "layer_stds" not in tensors:
         scale, remark = given_scale(file, options, n_places, d_model, "layer_stds, 1 / deviation")
     else:
         scale = 1 / file.take("layer_stds", place=n_places, d_in=d_model).clamp(min=1e-30)

@@ -14,13 +14,8 @@ from generator.errors import FeaturebookError, nearest
 from generator.measure.dictionaries.activations import Gated, JumpRelu, Relu, TopK
 from generator.measure.dictionaries.dictionary import Dictionary
 from generator.measure.dictionaries.options import LoadOptions
-from generator.measure.dictionaries.tensors import (
-    TensorFile,
-    find_file,
-    only_tensors,
-    read_json_object,
-    read_torch,
-)
+from generator.measure.dictionaries.settings import Settings, read_settings
+from generator.measure.dictionaries.tensors import TensorFile, find_file, only_tensors, read_torch
 
 
 def load_dictionary_learning(path: Path, options: LoadOptions) -> Dictionary:
@@ -38,30 +33,32 @@ def load_dictionary_learning(path: Path, options: LoadOptions) -> Dictionary:
     if isinstance(
         content.get("ae"), dict
     ):  # a checkpoint to resume from: its biases are those of scaled inputs
-        factor = float(content.get("norm_factor") or 1.0)
+        factor = Settings(str(target), content).number("norm_factor", 1.0)
         content = content["ae"]
     file = TensorFile(target, only_tensors(content), options.is_square)
     config = _config_beside(target)
-    name = options.architecture or config.get("dict_class") or _implied_class(file)
+    name = options.architecture or config.text("dict_class") or _implied_class(file)
     if name not in CLASSES:
-        raise FeaturebookError(
-            f"{target} is of class {name!r}, which is not read. {nearest(str(name), CLASSES)}"
-        )
+        raise FeaturebookError(f"{target} is of class {name!r}, which is not read. {nearest(name, CLASSES)}")
     dictionary = CLASSES[name](file, factor, options)
-    if config.get("activation_dim") not in (None, dictionary.d_in):
-        raise FeaturebookError(
-            f"config.json beside {target} has activation_dim {config['activation_dim']}; the file's is {dictionary.d_in}."
-        )
-    notes = {"format": "dictionary_learning", "architecture": name, "hook_name": config.get("submodule_name")}
+    for key, found in (("activation_dim", dictionary.d_in), ("dict_size", dictionary.n_features)):
+        if config.whole(key, found) != found:
+            raise FeaturebookError(
+                f"{config.where} has {key} = {config.whole(key)}; {target.name} has {found}."
+            )
+    notes = {
+        "format": "dictionary_learning",
+        "architecture": name,
+        "hook_name": config.text("submodule_name") or None,
+    }
     return replace(dictionary, notes={**notes, **dictionary.notes})
 
 
-def _config_beside(target: Path) -> dict[str, Any]:
+def _config_beside(target: Path) -> Settings:
     for folder in (target.parent, target.parent.parent):
         if (folder / "config.json").is_file():
-            trainer = read_json_object(folder / "config.json").get("trainer", {})
-            return trainer if isinstance(trainer, dict) else {}
-    return {}
+            return read_settings(folder / "config.json").part("trainer")
+    return Settings("config.json", {})
 
 
 def _implied_class(file: TensorFile) -> str:
@@ -139,8 +136,7 @@ def _jumprelu(file: TensorFile, factor: float, options: LoadOptions) -> Dictiona
 
 def _topk(file: TensorFile, factor: float, options: LoadOptions) -> Dictionary:
     weights = _linear(file, "b_dec", "encoder.bias", factor)
-    file.require("k")
-    return Dictionary(**weights, activation=TopK(int(file.tensors["k"])), subtracts_b_dec=True)
+    return Dictionary(**weights, activation=TopK(file.take_whole("k")), subtracts_b_dec=True)
 
 
 def _batch_topk(file: TensorFile, factor: float, options: LoadOptions) -> Dictionary:
@@ -149,8 +145,7 @@ def _batch_topk(file: TensorFile, factor: float, options: LoadOptions) -> Dictio
 
 
 def _matryoshka(file: TensorFile, factor: float, options: LoadOptions) -> Dictionary:
-    file.require("group_sizes")
-    groups = file.tensors["group_sizes"].tolist()
+    groups = file.take_wholes("group_sizes")
     dictionary = _at_threshold(file, _plain(file, factor), factor)
     if sum(groups) != dictionary.n_features:
         raise FeaturebookError(

@@ -11,7 +11,8 @@ from generator.errors import FeaturebookError
 from generator.measure.dictionaries.dictionary import Dictionary
 from generator.measure.dictionaries.gemma_scope import from_params
 from generator.measure.dictionaries.options import LoadOptions
-from generator.measure.dictionaries.tensors import TensorFile, find_file, read_json_object, read_safetensors
+from generator.measure.dictionaries.settings import Settings, read_settings
+from generator.measure.dictionaries.tensors import TensorFile, find_file, read_safetensors
 
 
 def load_gemma_scope_2(path: Path, options: LoadOptions) -> Dictionary:
@@ -23,8 +24,8 @@ def load_gemma_scope_2(path: Path, options: LoadOptions) -> Dictionary:
     """
     target = find_file(path, "params.safetensors")
     beside = target.parent / "config.json"
-    config = read_json_object(beside) if beside.is_file() else {}
-    architecture = config.get("architecture", "jump_relu")
+    config = read_settings(beside) if beside.is_file() else Settings(str(beside), {})
+    architecture = config.text("architecture", "jump_relu")
     if architecture not in ("jump_relu", "jumprelu"):
         raise FeaturebookError(f"{beside} has architecture {architecture!r}; expected 'jump_relu'.")
     file = read_safetensors(target, options.is_square)
@@ -35,9 +36,9 @@ def load_gemma_scope_2(path: Path, options: LoadOptions) -> Dictionary:
             "A cross-layer transcoder writes to several layers and is not read."
         )
     dictionary = from_params(TensorFile(target, names, options.is_square), "gemma_scope_2")
-    hooks = config.get("hf_hook_point_in"), config.get("hf_hook_point_out")
+    read, written = config.text("hf_hook_point_in"), config.text("hf_hook_point_out")
     return replace(
         dictionary,
-        is_transcoder=dictionary.is_transcoder or (hooks[1] is not None and hooks[0] != hooks[1]),
-        notes={**dictionary.notes, "hook_name": hooks[0]},
+        is_transcoder=dictionary.is_transcoder or (written != "" and read != written),
+        notes={**dictionary.notes, "hook_name": read or None},
     )

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from generator.errors import FeaturebookError
-from generator.measure.dictionaries.activations import Elementwise, JumpRelu
+from generator.measure.dictionaries.activations import Elementwise
 from generator.measure.dictionaries.dictionary import Dictionary
 from generator.measure.dictionaries.options import LoadOptions
 from generator.measure.dictionaries.tensors import TensorFile
@@ -99,8 +99,3 @@ def given_scale(
     return torch.tensor(factors)[:, None].expand(n_places, d_model), (
         f"The file does not hold the factors that inputs were multiplied by in training; read with {said}."
     )
-
-
-def threshold_of(value: Tensor, n_features: int) -> JumpRelu:
-    """A jumprelu with one threshold for all latents, or one each."""
-    return JumpRelu(value.float().flatten().expand(n_features).contiguous())

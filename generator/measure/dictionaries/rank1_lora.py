@@ -8,7 +8,6 @@ passes a ReLU, because in a batch a negative one is kept only when there are not
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -18,6 +17,7 @@ from generator.errors import FeaturebookError
 from generator.measure.dictionaries.activations import Activation, JumpRelu, TopK
 from generator.measure.dictionaries.dictionary import Dictionary
 from generator.measure.dictionaries.options import LoadOptions
+from generator.measure.dictionaries.settings import Settings
 from generator.measure.dictionaries.tensors import TensorFile, find_file, only_tensors, read_torch
 
 
@@ -34,7 +34,7 @@ def load_rank1_lora(path: Path, options: LoadOptions) -> Dictionary:
         raise FeaturebookError(
             f"{target} lacks {', '.join(missing)}; found {', '.join(map(str, content)) or 'nothing'}. Is the format right?"
         )
-    config = content["config"]
+    config = Settings(f"config in {target}", content["config"])
     file = TensorFile(target, only_tensors(content["model_state_dict"]), options.is_square)
     d_in, n = file.sizes("b_dec", "b_enc")
     W_dec = file.take("W_dec", feature=n, d_out=d_in)
@@ -49,7 +49,7 @@ def load_rank1_lora(path: Path, options: LoadOptions) -> Dictionary:
             "format": "rank1_lora",
             "architecture": "batchtopk",
             "selection": choice,
-            "reads": list(config.get("adapter_types") or []),
+            "reads": config.names("adapter_types"),
         },
     )
 
@@ -80,9 +80,7 @@ def estimate_threshold(dictionary: Dictionary, sample: Float[Tensor, "token d_in
     )
 
 
-def _activation(
-    config: dict[str, Any], W_dec: Tensor, options: LoadOptions, path: Path
-) -> tuple[Activation, str]:
+def _activation(config: Settings, W_dec: Tensor, options: LoadOptions, path: Path) -> tuple[Activation, str]:
     norms = W_dec.norm(dim=1)
     if options.selection == "threshold":
         if options.threshold is None:
@@ -91,11 +89,8 @@ def _activation(
             )
         text = f"threshold {options.threshold:.6g} on pre-activation × decoder norm"
         return _jumprelu(options.threshold, norms), text
-    if not isinstance(config.get("k"), int):
-        raise FeaturebookError(f"config in {path} has k = {config.get('k')!r}; expected a whole number.")
-    return TopK(
-        config["k"], score_scale=norms
-    ), f"the {config['k']} latents of each token with the greatest score"
+    k = config.whole("k")
+    return TopK(k, score_scale=norms), f"the {k} latents of each token with the greatest score"
 
 
 def _jumprelu(threshold: float, norms: Tensor) -> JumpRelu:

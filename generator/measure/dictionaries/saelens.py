@@ -16,7 +16,8 @@ from generator.errors import FeaturebookError, nearest
 from generator.measure.dictionaries.activations import Activation, Gated, JumpRelu, Relu, TopK
 from generator.measure.dictionaries.dictionary import Dictionary, Normalization
 from generator.measure.dictionaries.options import LoadOptions
-from generator.measure.dictionaries.tensors import TensorFile, read_json_object, read_safetensors
+from generator.measure.dictionaries.settings import Settings, read_settings
+from generator.measure.dictionaries.tensors import TensorFile, read_safetensors
 
 VERSION = "6.54.12"
 """The sae-lens whose inference format ``save_saelens`` writes."""
@@ -35,25 +36,22 @@ def load_saelens(path: Path, options: LoadOptions) -> Dictionary:
     Raises:
         FeaturebookError: unknown architecture or normalization, missing tensors, wrong shapes.
     """
-    cfg = _modern(read_json_object(path / "cfg.json"))
-    architecture = cfg["architecture"]
+    cfg = _modern(read_settings(path / "cfg.json"))
+    architecture = cfg.text("architecture")
     if architecture not in ARCHITECTURES:
         raise FeaturebookError(
             f"{path / 'cfg.json'} has architecture {architecture!r}, which is not read. "
-            f"{nearest(str(architecture), ARCHITECTURES)}"
+            f"{nearest(architecture, ARCHITECTURES)}"
         )
     file = _without_unit_scaling(read_safetensors(path / "sae_weights.safetensors"))
     dictionary = _fold_factor(ARCHITECTURES[architecture](file, cfg), cfg, options)
     return replace(dictionary, notes={**dictionary.notes, "remarks": _remarks(cfg)})
 
 
-def _remarks(cfg: dict[str, Any]) -> list[str]:
+def _remarks(cfg: Settings) -> list[str]:
     """What the page says of the model that it was trained on."""
-    sources = (cfg.get("metadata") or {}, cfg)
-    options: Any = next(
-        (s["model_from_pretrained_kwargs"] for s in sources if s.get("model_from_pretrained_kwargs")), {}
-    )
-    if not isinstance(options, dict) or not options.get("center_writing_weights"):
+    sources = (cfg.part("metadata"), cfg)
+    if not any(s.part("model_from_pretrained_kwargs").flag("center_writing_weights", False) for s in sources):
         return []
     return [
         "Trained on TransformerLens' activations with centred writing weights; set is_centred = true for a place in the residual "
@@ -110,24 +108,22 @@ def save_saelens(
     write_bytes(folder / "cfg.json", to_json(cfg))
 
 
-def _modern(cfg: dict[str, Any]) -> dict[str, Any]:
+def _modern(cfg: Settings) -> Settings:
     """The settings in version 6's terms, with its defaults; the hook's name is kept for the pages."""
-    metadata = cfg.get("metadata") or {}
-    version = str(metadata.get("sae_lens_version") or cfg.get("sae_lens_version") or "0")
+    metadata = cfg.part("metadata")
+    version = metadata.text("sae_lens_version") or cfg.text("sae_lens_version", "0")
     is_old = version.split(".")[0].isdigit() and int(version.split(".")[0]) < 6
-    cfg = {"architecture": "standard", "normalize_activations": "none", **cfg}
+    values = {**cfg.values, "architecture": cfg.text("architecture", "standard")}
     if is_old:
-        function = cfg.get("activation_fn") or cfg.get("activation_fn_str") or "relu"
-        k = (cfg.get("activation_fn_kwargs") or {}).get("k")
-        if function == "topk" and k is not None:
-            cfg |= {"architecture": "topk", "k": k}
-        if isinstance(cfg["normalize_activations"], bool):
-            cfg["normalize_activations"] = (
-                "expected_average_only_in" if cfg["normalize_activations"] else "none"
-            )
-    cfg["normalize_activations"] = cfg["normalize_activations"] or "none"
-    cfg["hook_name"] = metadata.get("hook_name") or cfg.get("hook_name") or cfg.get("hook_point")
-    return cfg
+        function = cfg.text("activation_fn") or cfg.text("activation_fn_str", "relu")
+        k = cfg.part("activation_fn_kwargs").values.get("k")
+        if k is not None and "topk" in (function, values["architecture"]):
+            values |= {"architecture": "topk", "k": k}
+        if isinstance(values.get("normalize_activations"), bool):
+            is_scaled = values["normalize_activations"]
+            values["normalize_activations"] = "expected_average_only_in" if is_scaled else "none"
+    named = metadata.text("hook_name") or cfg.text("hook_name") or cfg.text("hook_point")
+    return Settings(cfg.where, values | {"hook_name": named or None})
 
 
 def _without_unit_scaling(file: TensorFile) -> TensorFile:
@@ -143,9 +139,9 @@ def _without_unit_scaling(file: TensorFile) -> TensorFile:
     return TensorFile(file.path, {k: v for k, v in file.tensors.items() if k != "scaling_factor"})
 
 
-def _fold_factor(dictionary: Dictionary, cfg: dict[str, Any], options: LoadOptions) -> Dictionary:
+def _fold_factor(dictionary: Dictionary, cfg: Settings, options: LoadOptions) -> Dictionary:
     """``expected_average_only_in``: the factor is not in the file (SAELens issue 381), and may have been folded before."""
-    if cfg["normalize_activations"] != "expected_average_only_in":
+    if cfg.text("normalize_activations") != "expected_average_only_in":
         return dictionary
     factors = options.factors(1)
     if factors is None:
@@ -161,59 +157,53 @@ def _fold_factor(dictionary: Dictionary, cfg: dict[str, Any], options: LoadOptio
     )
 
 
-def _weights(file: TensorFile, cfg: dict[str, Any], bias: str = "b_enc") -> dict[str, Any]:
+def _weights(file: TensorFile, cfg: Settings, bias: str = "b_enc") -> dict[str, Any]:
     """What all architectures share, as arguments of ``Dictionary``."""
-    for name in ("d_in", "d_sae"):
-        if not isinstance(cfg.get(name), int):
-            raise FeaturebookError(
-                f"cfg.json beside {file.path} has {name} = {cfg.get(name)!r}; expected a number."
-            )
-    d_in, n, is_transcoder = cfg["d_in"], cfg["d_sae"], "transcoder" in cfg["architecture"]
-    d_out = int(cfg.get("d_out", d_in)) if is_transcoder else d_in
-    normalization = cfg["normalize_activations"]
+    architecture, is_transcoder = cfg.text("architecture"), "transcoder" in cfg.text("architecture")
+    d_in, n = cfg.whole("d_in"), cfg.whole("d_sae")
+    d_out = cfg.whole("d_out", d_in) if is_transcoder else d_in
+    normalization = cfg.text("normalize_activations", "none")
     if normalization not in _NORMALIZATIONS:
         raise FeaturebookError(
-            f"normalize_activations = {normalization!r} in the cfg.json beside {file.path} is not supported. "
-            f"{nearest(str(normalization), _NORMALIZATIONS)}"
+            f"normalize_activations = {normalization!r} in {cfg.where} is not supported. "
+            f"{nearest(normalization, _NORMALIZATIONS)}"
         )
     return {
         "W_enc": file.take("W_enc", d_in=d_in, feature=n).T.contiguous(),
         "b_enc": file.take(bias, feature=n),
         "W_dec": file.take("W_dec", feature=n, d_out=d_out),
         "b_dec": file.take("b_dec", d_out=d_out),
-        "subtracts_b_dec": not is_transcoder and bool(cfg.get("apply_b_dec_to_input", True)),
+        "subtracts_b_dec": not is_transcoder and cfg.flag("apply_b_dec_to_input", True),
         "normalization": _NORMALIZATIONS[normalization],
         "is_transcoder": is_transcoder,
-        "W_skip": file.take("W_skip", d_out=d_out, d_in=d_in) if "skip" in cfg["architecture"] else None,
+        "W_skip": file.take("W_skip", d_out=d_out, d_in=d_in) if "skip" in architecture else None,
         "notes": {
             "format": "saelens",
-            "architecture": cfg["architecture"],
-            "hook_name": cfg["hook_name"],
-            "input_channels": (cfg.get("metadata") or {}).get("input_channels"),  # Featurebook's own
+            "architecture": architecture,
+            "hook_name": cfg.values["hook_name"],
+            "input_channels": cfg.part("metadata").values.get("input_channels"),  # Featurebook's own
         },
     }
 
 
-def _relu(file: TensorFile, cfg: dict[str, Any]) -> Dictionary:
+def _relu(file: TensorFile, cfg: Settings) -> Dictionary:
     return Dictionary(**_weights(file, cfg), activation=Relu())
 
 
-def _jumprelu(file: TensorFile, cfg: dict[str, Any]) -> Dictionary:
+def _jumprelu(file: TensorFile, cfg: Settings) -> Dictionary:
     if "threshold" not in file.tensors and "log_threshold" in file.tensors:
-        threshold: Tensor = file.take("log_threshold", feature=cfg["d_sae"]).exp()  # a training checkpoint
+        threshold: Tensor = file.take(
+            "log_threshold", feature=cfg.whole("d_sae")
+        ).exp()  # a training checkpoint
     else:
-        threshold = file.take("threshold", feature=cfg["d_sae"])
+        threshold = file.take("threshold", feature=cfg.whole("d_sae"))
     return Dictionary(**_weights(file, cfg), activation=JumpRelu(threshold))
 
 
-def _topk(file: TensorFile, cfg: dict[str, Any]) -> Dictionary:
-    if not isinstance(cfg.get("k"), int):
-        raise FeaturebookError(
-            f"cfg.json beside {file.path} has k = {cfg.get('k')!r}; a {cfg['architecture']} SAE needs a number."
-        )
+def _topk(file: TensorFile, cfg: Settings) -> Dictionary:
     weights = _weights(file, cfg)
-    activation: Activation = TopK(cfg["k"], is_signed=cfg["architecture"] == "abstopk")
-    if cfg.get("rescale_acts_by_decoder_norm", False):  # its latents are reported times the norm: fold it
+    activation: Activation = TopK(cfg.whole("k"), is_signed=cfg.text("architecture") == "abstopk")
+    if cfg.flag("rescale_acts_by_decoder_norm", False):  # its latents are reported times the norm: fold it
         norms = weights["W_dec"].norm(dim=1).clamp(min=1e-8)
         weights |= {
             "W_enc": weights["W_enc"] * norms[:, None],
@@ -224,8 +214,8 @@ def _topk(file: TensorFile, cfg: dict[str, Any]) -> Dictionary:
     return Dictionary(**weights, activation=activation)
 
 
-def _gated(file: TensorFile, cfg: dict[str, Any]) -> Dictionary:
-    n = cfg["d_sae"]
+def _gated(file: TensorFile, cfg: Settings) -> Dictionary:
+    n = cfg.whole("d_sae")
     scale = file.take("r_mag", feature=n).exp()
     gate, magnitude = file.take("b_gate", feature=n), file.take("b_mag", feature=n)
     return Dictionary(
@@ -233,7 +223,7 @@ def _gated(file: TensorFile, cfg: dict[str, Any]) -> Dictionary:
     )
 
 
-ARCHITECTURES: dict[str, Callable[[TensorFile, dict[str, Any]], Dictionary]] = {
+ARCHITECTURES: dict[str, Callable[[TensorFile, Settings], Dictionary]] = {
     "standard": _relu,
     "jumprelu": _jumprelu,
     "topk": _topk,

@@ -10,7 +10,8 @@ from generator.errors import FeaturebookError
 from generator.measure.dictionaries.activations import Activation, GroupMax, TopK
 from generator.measure.dictionaries.dictionary import Dictionary
 from generator.measure.dictionaries.options import LoadOptions
-from generator.measure.dictionaries.tensors import read_json_object, read_safetensors
+from generator.measure.dictionaries.settings import read_settings
+from generator.measure.dictionaries.tensors import read_safetensors
 
 
 def load_sparsify(path: Path, options: LoadOptions) -> Dictionary:
@@ -19,22 +20,19 @@ def load_sparsify(path: Path, options: LoadOptions) -> Dictionary:
     Raises:
         FeaturebookError: unknown activation, missing tensors, wrong shapes.
     """
-    cfg = read_json_object(path / "cfg.json")
+    cfg = read_settings(path / "cfg.json")
     file = read_safetensors(path / "sae.safetensors")
-    missing = [name for name in ("d_in", "k") if not isinstance(cfg.get(name), int)]
-    if missing:
-        raise FeaturebookError(f"{path / 'cfg.json'} lacks {', '.join(missing)}; expected whole numbers.")
-    d_in = cfg["d_in"]
-    n = cfg.get("num_latents") or d_in * cfg.get("expansion_factor", 32)
-    is_transcoder = bool(cfg.get("transcode", False))
+    d_in = cfg.whole("d_in")
+    n = cfg.whole("num_latents", 0, least=0) or d_in * cfg.whole("expansion_factor", 32)
+    is_transcoder = cfg.flag("transcode", False)
     return Dictionary(
         W_enc=file.take("encoder.weight", feature=n, d_in=d_in),
         b_enc=file.take("encoder.bias", feature=n),
         W_dec=file.take("W_dec", feature=n, d_out=d_in),
         b_dec=file.take("b_dec", d_out=d_in),
-        activation=_activation(cfg.get("activation", "topk"), cfg["k"], path),
+        activation=_activation(cfg.text("activation", "topk"), cfg.whole("k"), path),
         subtracts_b_dec=not is_transcoder,
-        W_skip=file.take("W_skip", d_out=d_in, d_in=d_in) if cfg.get("skip_connection") else None,
+        W_skip=file.take("W_skip", d_out=d_in, d_in=d_in) if cfg.flag("skip_connection", False) else None,
         is_transcoder=is_transcoder,
         notes={"format": "sparsify", "hook_name": path.name},
     )

@@ -8,23 +8,33 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import orjson
 import torch
 from torch import Tensor
 
 from generator.errors import FeaturebookError
 
+_MAKERS: dict[str, Any] = {
+    "_reconstruct": np.array(0.0).__reduce__()[0],  # numpy's own "make an array of this type"
+    "scalar": np.float64(0.0).__reduce__()[0],  # and "make a number of this type"
+}
+
 SAFE_GLOBALS: list[Any] = [
     np.ndarray,
     np.dtype,
-    np.dtypes.Float32DType,
-    np.dtypes.Float64DType,
-    np.dtypes.Int64DType,
-    np.array(0.0).__reduce__()[0],  # numpy's own "make an array of this type"
-    np.float64(0.0).__reduce__()[0],  # and "make a number of this type"
+    *(type(np.dtype(code)) for code in "?bBhHiIlLqQefd"),
+    *(
+        (maker, f"numpy.{core}.multiarray.{name}")
+        for core in ("core", "_core")
+        for name, maker in _MAKERS.items()
+    ),
+    (lambda: b"", "builtins.bytes"),  # what an empty array is pickled with; it takes no arguments here
 ]
 """What a ``.pt`` file may name besides tensors and plain containers: numpy arrays and numbers, which training
-scripts leave among their metrics. Nothing here runs code of the file."""
+scripts leave among their metrics, as numpy 1 (``numpy.core``) and 2 call them. Nothing here runs code of the file."""
+
+MOST_INFLATED, INFLATED_BYTES = 50, 256_000_000
+"""A ZIP that unpacks to more than so many times its size, and more than so many bytes, is refused. Trained weights do not shrink
+like that."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +45,10 @@ class TensorFile:
     tensors: dict[str, Tensor]
     is_square: bool = False
     """See ``LoadOptions.is_square``."""
+
+    def __post_init__(self) -> None:
+        for name, tensor in self.tensors.items():
+            _refuse_claims(name, tensor, self.path)
 
     def require(self, *names: str) -> None:
         """Checks that these tensors are there.
@@ -67,10 +81,35 @@ class TensorFile:
             raise FeaturebookError(
                 f"{name} in {self.path} has shape {tuple(tensor.shape)}; expected {wanted} ({named}).{hint}"
             )
+        if not tensor.is_floating_point():
+            raise FeaturebookError(
+                f"{name} in {self.path} holds {tensor.dtype}; expected floating-point numbers, not quantised ones."
+            )
         tensor = tensor.float().contiguous()
         if not torch.isfinite(tensor).all():
             raise FeaturebookError(f"{name} in {self.path} holds values that are not finite.")
         return tensor
+
+    def take_wholes(self, name: str) -> list[int]:
+        """Whole numbers of at least 1, stored as a tensor.
+
+        Raises:
+            FeaturebookError: missing, something else.
+        """
+        self.require(name)
+        values = self.tensors[name].double().flatten().tolist()
+        if not all(1 <= value < 2**31 and value == int(value) for value in values):
+            raise FeaturebookError(
+                f"{name} in {self.path} is {str(values)[:80]}; expected whole numbers of at least 1."
+            )
+        return [int(value) for value in values]
+
+    def take_whole(self, name: str) -> int:
+        """The same of one number."""
+        values = self.take_wholes(name)
+        if len(values) != 1:
+            raise FeaturebookError(f"{name} in {self.path} holds {len(values)} values; expected one number.")
+        return values[0]
 
     def sizes(self, d_in: str, feature: str) -> tuple[int, int]:
         """Width and number of latents, from the lengths of two vectors.
@@ -93,25 +132,6 @@ class TensorFile:
         return width, n_features
 
 
-def read_json_object(path: Path) -> dict[str, Any]:
-    """A JSON file that must hold an object.
-
-    Raises:
-        FeaturebookError: missing, not JSON, not an object.
-    """
-    try:
-        value = orjson.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise FeaturebookError(
-            f"{path} is missing. Files there: {_listing(path.parent)}. Is the format right?"
-        ) from None
-    except orjson.JSONDecodeError as error:
-        raise FeaturebookError(f"{path} is not valid JSON ({error}).") from None
-    if not isinstance(value, dict):
-        raise FeaturebookError(f"{path} holds a {type(value).__name__}; expected an object.")
-    return value
-
-
 def read_safetensors(path: Path, is_square: bool = False) -> TensorFile:
     """The tensors of a safetensors file."""
     from safetensors import SafetensorError
@@ -127,6 +147,7 @@ def read_safetensors(path: Path, is_square: bool = False) -> TensorFile:
 def read_npz(path: Path, is_square: bool = False) -> TensorFile:
     """The arrays of an npz file; arrays of Python objects are refused."""
     _require_file(path)
+    _refuse_bomb(path)
     try:
         with np.load(path, allow_pickle=False) as arrays:
             tensors = {name: torch.from_numpy(np.ascontiguousarray(arrays[name])) for name in arrays.files}
@@ -153,6 +174,7 @@ def read_torch(path: Path, allow_classes: Sequence[str] = ()) -> dict[str, Any]:
         FeaturebookError: missing, damaged, not a dict, or it wants a class that is not on the list.
     """
     _require_file(path)
+    _refuse_bomb(path)
     try:
         stands_in: list[Any] = [(type("Holder", (), {}), name) for name in allow_classes]
         with torch.serialization.safe_globals(SAFE_GLOBALS + stands_in):
@@ -197,27 +219,55 @@ def find_file(path: Path, *names: str) -> Path:
     if not path.exists():
         raise FeaturebookError(f"{path} does not exist.")
     raise FeaturebookError(
-        f"{path} holds none of {', '.join(names)}. Files there: {_listing(path)}. Is the format right?"
+        f"{path} holds none of {', '.join(names)}. Files there: {listing(path)}. Is the format right?"
     )
 
 
 def _require_file(path: Path) -> None:
     if not path.is_file():
         raise FeaturebookError(
-            f"{path} is missing. Files there: {_listing(path.parent)}. Is the format right?"
+            f"{path} is missing. Files there: {listing(path.parent)}. Is the format right?"
         )
 
 
-def _listing(folder: Path) -> str:
+def listing(folder: Path) -> str:
+    """The first names in a folder, for messages."""
     names = sorted(p.name for p in folder.iterdir())[:12] if folder.is_dir() else []
     return ", ".join(names) or "none"
 
 
+def _refuse_bomb(path: Path) -> None:
+    """A ZIP of a few bytes that unpacks to more than memory holds."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(member.file_size for member in archive.infolist())
+    except (zipfile.BadZipFile, OSError):
+        return  # no ZIP, or a damaged one, which the reader says
+    size = path.stat().st_size
+    if unpacked > max(INFLATED_BYTES, MOST_INFLATED * size):
+        raise FeaturebookError(
+            f"{path} has {size:,} bytes and would unpack to {unpacked:,}; weights do not shrink like that."
+        )
+
+
+def _refuse_claims(name: str, tensor: Tensor, path: Path) -> None:
+    """Complex numbers, and a view that makes a matrix of any size of a few bytes."""
+    if tensor.is_complex() or tensor.is_quantized or tensor.layout != torch.strided:
+        raise FeaturebookError(
+            f"{name} in {path} is {tensor.dtype}, {tensor.layout}; expected plain real numbers."
+        )
+    claimed, held = tensor.numel() * tensor.element_size(), tensor.untyped_storage().nbytes()
+    if claimed > held:
+        raise FeaturebookError(
+            f"{name} in {path} claims {claimed:,} bytes, and the file holds {held:,} for it."
+        )
+
+
 def _what_was_refused(message: str) -> str:
-    marker = "GLOBAL "
-    if marker in message:
-        return message.split(marker, 1)[1].split()[0].rstrip(".,")
-    return message.splitlines()[0][:160]
+    for marker in ("GLOBAL ", "<class '", "but got "):
+        if marker in message:
+            return message.split(marker, 1)[1].split()[0].rstrip(".,'>")
+    return message.rsplit("WeightsUnpickler error:", 1)[-1].strip().splitlines()[0][:160]
 
 
 def _first_line(error: BaseException) -> str:
