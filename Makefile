@@ -42,11 +42,11 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: $(VENV)/bin/python pyproject.toml constraints.txt
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+	$(BIN)/pip install --quiet --no-compile --constraint constraints.txt --editable .
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,oracles,export]'
+	$(BIN)/pip install --quiet --no-compile --constraint constraints.txt --editable '.[dev,oracles,export]'
 	$(BIN)/pip install --quiet --no-deps dictionary-learning==0.1.0
 	touch $@
 
