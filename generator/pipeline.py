@@ -85,7 +85,8 @@ def build(
     Args:
         config: The run.
         folders: Where to read and write.
-        only: Names of stages; the others are taken as they are. All when empty.
+        only: Names of stages; the others are taken as they are. All when empty. One that the run file has no use for
+            is passed over, so that one command publishes any run.
         force: Run the chosen stages even when they are done.
         dry_run: Print what would run and why, and run nothing.
 
@@ -93,10 +94,12 @@ def build(
         FeaturebookError: an unknown stage, an input that is not there, or anything a stage reports.
     """
     stages = stages_of(config)
-    names = [stage.name for stage in stages]
+    names = [stage.name for stage in STAGES]
     for name in only:
         if name not in names:
             raise FeaturebookError(f"There is no stage {name!r}. {nearest(name, names)}")
+        if name not in [stage.name for stage in stages]:
+            console.print(f"{name}: not part of this run", markup=False)
     stale: set[str] = set()
     for stage in stages:
         if only and stage.name not in only:

@@ -209,6 +209,15 @@ def test_a_missing_input_names_the_command_that_makes_it(planted, tmp_path: Path
         build(config, folders_in(tmp_path), only=["publsh"])
 
 
+def test_a_stage_that_the_run_has_not_is_passed_over(planted, capfd):
+    """One command publishes any run, whether it offers a bundle or not."""
+    _, config, folders = planted
+    build(config, folders, only=["publish", "bundle"])
+    said = capfd.readouterr().err
+    assert "bundle: not part of this run" in said
+    assert "publish: up to date" in said
+
+
 def test_a_dry_run_says_why_and_writes_nothing(planted, tmp_path: Path, capfd):
     _, config, _ = planted
     build(config, folders_in(tmp_path), dry_run=True)
