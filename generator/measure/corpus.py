@@ -75,12 +75,15 @@ def context_length(config: RunConfig, tokenizer: Any) -> int | None:
     from generator.measure.model import load_model_config
 
     text_config = load_model_config(config.model).get_text_config()
-    limits = [
-        getattr(text_config, "max_position_embeddings", None),
-        getattr(tokenizer, "model_max_length", None),
-    ]
+    limits = [positions(text_config), getattr(tokenizer, "model_max_length", None)]
     known = [int(limit) for limit in limits if isinstance(limit, int | float) and 0 < limit < 1e9]
     return min(known, default=None)
+
+
+def positions(text_config: Any) -> int | None:
+    """How many positions a model of this configuration has, or None when it has no limit of its own."""
+    names = ("max_position_embeddings", "max_seq_len")  # MPT's
+    return next((int(n) for name in names if (n := getattr(text_config, name, None))), None)
 
 
 @dataclass

@@ -4,15 +4,19 @@ What is looked for: the numbered layers, the norm that reads each layer's input,
 modules that return attention weights. A post-norm model (BERT) has no such norms, and then there is none.
 """
 
+import inspect
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from generator.errors import FeaturebookError
+from generator.measure.corpus import positions
 
 PROBE_TOKENS = 4
 
@@ -34,8 +38,8 @@ class Anatomy:
     """The norm that reads the last layer's output."""
     attentions: list[nn.Module]
     """The module that returns each layer's attention weights; empty when the model has none to give."""
-    is_tuple: list[bool]
-    """Whether a layer returns its hidden state first in a tuple."""
+    n_returned: list[int]
+    """How many things a layer returns, its hidden state first; 0 where it returns the state itself."""
     is_causal: bool
     """Whether a token sees nothing to its right."""
 
@@ -48,6 +52,16 @@ class Anatomy:
     def device(self) -> torch.device:
         """Where token ids go."""
         return next(self.embedding.parameters()).device
+
+    @cached_property
+    def context(self) -> int | None:
+        """Longest text in tokens that the model has positions for; None where it has no limit of its own."""
+        limit = positions(self.config)
+        tables = (m for m in self.model.modules() if isinstance(m, nn.Embedding) and m is not self.embedding)
+        for table in tables:
+            if limit and table.num_embeddings == limit and table.padding_idx is not None:
+                return limit - table.padding_idx - 1  # RoBERTa counts positions from behind its padding
+        return limit
 
     @property
     def config(self) -> Any:
@@ -71,7 +85,7 @@ def study(model: nn.Module) -> Anatomy:
         )
     body: nn.Module = getattr(model, "base_model", model)
     layers = _layers(model)
-    with eager(model), _watch(model, layers) as seen, torch.no_grad():
+    with _eager_if_possible(model), _watch(model, layers) as seen, torch.no_grad():
         embedding = model.get_input_embeddings()  # type: ignore[operator]
         ids = torch.arange(3, 3 + PROBE_TOKENS, device=next(embedding.parameters()).device) % _vocabulary(
             model
@@ -80,6 +94,11 @@ def study(model: nn.Module) -> Anatomy:
     if any(layer not in seen.inputs for layer in layers):
         raise FeaturebookError(
             f"Not every layer of {type(model).__name__} runs when it reads text, so they cannot be put on one axis."
+        )
+    if max(seen.n_runs.values()) > 1:
+        raise FeaturebookError(
+            f"{type(model).__name__} runs a layer more than once (its layers share weights), so a layer's module does not say "
+            "at which depth a state was read. Take a model whose layers are their own."
         )
     attentions = [seen.attention[layer] for layer in layers if layer in seen.attention]
     return Anatomy(
@@ -90,7 +109,7 @@ def study(model: nn.Module) -> Anatomy:
         input_norms=[seen.norm_reading(seen.inputs[layer]) for layer in layers],
         final_norm=seen.norm_reading(seen.outputs[layers[-1]]),
         attentions=attentions if len(attentions) == len(layers) else [],
-        is_tuple=[seen.is_tuple[layer] for layer in layers],
+        n_returned=[seen.n_returned[layer] for layer in layers],
         is_causal=seen.is_causal if seen.is_causal is not None else not _is_masked(model),
     )
 
@@ -102,27 +121,58 @@ def bare(model: nn.Module) -> nn.Module:
 
 @contextmanager
 def eager(model: nn.Module) -> Iterator[None]:
-    """Eager attention while the block runs: the other kernels return no weights.
+    """Eager attention while the block runs: the other kernels return no weights, and some families only when asked.
 
     Raises:
         FeaturebookError: the model cannot be switched.
     """
     model = bare(model)
-    before = getattr(model.config, "_attn_implementation", None)
-    if before in (None, "eager"):
-        yield
-        return
+    before: Any = getattr(model.config, "_attn_implementation", None)
+    is_other = before not in (None, "eager")
+    if is_other:
+        _switch_to_eager(model, before)
     try:
-        model.set_attn_implementation("eager")  # type: ignore[operator]
+        with _asked_for_weights(model):
+            yield
+    finally:
+        if is_other:
+            model.set_attn_implementation(before)  # type: ignore[operator]
+
+
+def _switch_to_eager(model: Any, before: str) -> None:
+    """transformers refuses by an exception, or only logs and leaves the kernel as it was (Falcon)."""
+    why = f"it stays with {before}"
+    try:
+        model.set_attn_implementation("eager")
     except (ValueError, AttributeError) as error:
+        why = str(error)
+    if model.config._attn_implementation != "eager":
         raise FeaturebookError(
-            f"{type(model).__name__} has no eager attention ({error}), so its attention weights cannot be read. Leave "
-            "attention out of the analysis."
-        ) from error
+            f"{type(model).__name__} cannot be switched to eager attention ({why}), so its attention weights cannot be read. "
+            'Set model.attn_implementation = "eager" where the model takes it, or leave attention out of the analysis.'
+        )
+
+
+@contextmanager
+def _asked_for_weights(model: nn.Module) -> Iterator[None]:
+    """Sets ``output_attentions`` where a layer takes it as an argument (Falcon, MPNet): elsewhere hooks see the weights anyway."""
+    config: Any = model.config
+    takes = [_takes(layer, "output_attentions") for layer in _layers(model)]
+    before = getattr(config, "output_attentions", False)
+    config.output_attentions = before or any(takes)
     try:
         yield
     finally:
-        model.set_attn_implementation(before)  # type: ignore[operator]
+        config.output_attentions = before
+
+
+@contextmanager
+def _eager_if_possible(model: nn.Module) -> Iterator[None]:
+    """A model that cannot is studied as it is; ``eager`` says why when weights are wanted."""
+    with ExitStack() as stack:
+        with suppress(FeaturebookError):
+            stack.enter_context(eager(model))
+        yield
 
 
 @contextmanager
@@ -164,6 +214,10 @@ def _layers(model: nn.Module) -> list[nn.Module]:
     return list(model.get_submodule(name))  # type: ignore[call-overload]
 
 
+def _takes(module: nn.Module, argument: str) -> bool:
+    return argument in inspect.signature(module.forward).parameters
+
+
 def _vocabulary(model: nn.Module) -> int:
     return int(model.config.get_text_config().vocab_size)  # type: ignore[operator, union-attr]
 
@@ -182,7 +236,8 @@ class _Seen:
     def __init__(self) -> None:
         self.inputs: dict[nn.Module, Tensor] = {}
         self.outputs: dict[nn.Module, Tensor] = {}
-        self.is_tuple: dict[nn.Module, bool] = {}
+        self.n_returned: dict[nn.Module, int] = {}
+        self.n_runs: Counter[nn.Module] = Counter()
         self.norms: list[tuple[nn.Module, Tensor]] = []
         self.attention: dict[nn.Module, nn.Module] = {}
         self.is_causal: bool | None = None
@@ -212,7 +267,8 @@ def _watch(model: nn.Module, layers: list[nn.Module]) -> Iterator[_Seen]:
 def _note_layer(seen: _Seen) -> Any:
     def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         seen.inputs[module] = args[0] if args else kwargs["hidden_states"]
-        seen.is_tuple[module] = isinstance(output, tuple)
+        seen.n_returned[module] = len(output) if isinstance(output, tuple) else 0
+        seen.n_runs[module] += 1
         seen.outputs[module] = output[0] if isinstance(output, tuple) else output
 
     return hook

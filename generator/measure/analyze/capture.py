@@ -183,13 +183,18 @@ def check_context(anatomy: Anatomy, n_tokens: int, context: int | None = None) -
     Args:
         anatomy: The model.
         n_tokens: Of the text.
-        context: Longest text, where it is less than the positions that the model has (RoBERTa counts from 2).
+        context: Longest text, where it is less than the positions that the model has.
 
     Raises:
         FeaturebookError: with both lengths.
     """
-    limit = context or getattr(anatomy.config, "max_position_embeddings", None)
+    limit = shortest(context, anatomy.context)
     if limit and n_tokens > limit:
         raise FeaturebookError(
             f"The text has {n_tokens} tokens and the model reads {limit} at once. Shorten it, or take the beginning."
         )
+
+
+def shortest(*limits: int | None) -> int | None:
+    """The smallest of those that there are."""
+    return min((limit for limit in limits if limit), default=None)

@@ -200,9 +200,11 @@ def check_attention(anatomy: Anatomy) -> tuple[int, int]:
         FeaturebookError: it does not (a recurrent model), or its layers differ in heads.
     """
     name = type(anatomy.model).__name__
+    with eager(anatomy.model):  # says why, where the model cannot
+        pass
     if not anatomy.attentions:
         raise FeaturebookError(
-            f"{name} gives no attention weights: not every layer has attention that can be run eagerly. "
+            f"{name} gives no attention weights: not every layer has attention that can be run eagerly with rows that sum to 1. "
             "Leave attention out of the analysis."
         )
     found: set[int] = set()
@@ -264,10 +266,10 @@ def repeated_sequences(
     """(prefix, s) pairs of random tokens: the prefix is the model's BOS where it has one."""
     start = anatomy.config.bos_token_id if anatomy.is_causal else None
     prefix = [] if start is None else [int(start)]
-    limit = getattr(anatomy.config, "max_position_embeddings", None) or 2 * settings.period + len(prefix)
+    limit = anatomy.context or 2 * settings.period + len(prefix)
     period = min(settings.period, (limit - len(prefix)) // 2)
     random = np.random.default_rng(settings.seed)
-    for _ in range(settings.n_sequences if len(allowed) else 0):
+    for _ in range(settings.n_sequences if len(allowed) and period > 0 else 0):
         yield prefix, random.choice(allowed, period, replace=len(allowed) < period).tolist()
 
 

@@ -12,7 +12,15 @@ from torch import Tensor, nn
 from generator.blocks import Corpus
 from generator.errors import FeaturebookError
 from generator.measure.analyze.anatomy import Anatomy, study
-from generator.measure.analyze.capture import check_context, feed_of, feeds, residuals, run, variants
+from generator.measure.analyze.capture import (
+    check_context,
+    feed_of,
+    feeds,
+    residuals,
+    run,
+    shortest,
+    variants,
+)
 from generator.measure.analyze.tail import check_head, log_probabilities, logits, unembed
 from generator.progress import Progress
 
@@ -120,7 +128,7 @@ def predict_masks(
     positions = [i for i, token in enumerate(token_ids) if token == mask_id]
     if not positions:
         raise FeaturebookError(
-            f"The prompt of {len(token_ids)} tokens holds no mask. Write the mask token where a word is to be filled in."
+            f"The text of {len(token_ids)} tokens holds no mask. Write the mask token where a word is to be filled in."
         )
     found = text_log_probabilities(anatomy, token_ids)[positions]
     return MaskPredictions(positions, top_tokens(found, k))
@@ -168,7 +176,7 @@ def continue_text(
     """
     _check_causal(anatomy)
     check_context(anatomy, len(token_ids), context)
-    limit = context or getattr(anatomy.config, "max_position_embeddings", None)
+    limit = shortest(context, anatomy.context)
     n_tokens = min(n_tokens, limit - len(token_ids)) if limit else n_tokens
     settings = _Sampling(n_tokens, temperature, top_k, frozenset(end_ids))
     n = 1 if temperature == 0 else n

@@ -30,7 +30,7 @@ def starting_at(anatomy: Anatomy, layer: int, hidden: Float[Tensor, "doc token d
     before = [module.__dict__.get("forward") for module in skipped]
     for index, module in enumerate(skipped):
         is_last = index == layer - 1
-        module.forward = _returning(hidden if is_last else None, anatomy.is_tuple[index])
+        module.forward = _returning(hidden if is_last else None, anatomy.n_returned[index])
     try:
         yield
     finally:
@@ -74,11 +74,11 @@ def check_head(anatomy: Anatomy) -> None:
         )
 
 
-def _returning(hidden: Tensor | None, is_tuple: bool) -> Any:
+def _returning(hidden: Tensor | None, n_returned: int) -> Any:
     def forward(*args: Any, **kwargs: Any) -> Any:
         given = args[0] if args else kwargs["hidden_states"]
         result = given if hidden is None else hidden
-        return (result,) if is_tuple else result
+        return (result, *[None] * (n_returned - 1)) if n_returned else result
 
     return forward
 
