@@ -18,6 +18,9 @@ from generator.publish.visible import plain
 LONGEST_TEXT = 400
 """Characters of a prompt in a list."""
 
+STRIP_CELLS = 32
+"""Cells of the longest document's strip of divergences; each is a run of tokens, and shows the largest of them."""
+
 
 def analysis_shard(analysis: Analysis) -> dict[str, Any]:
     """The list of models and texts."""
@@ -47,11 +50,25 @@ def model_shard(book: Book, analysis: Analysis, name: str) -> dict[str, Any]:
             {**rounded(entry), "name": plain(entry["name"]), "has_page": entry["doc"] in book.documents}
             for entry in model["divergence"]
         ],
+        "strips": _strips(analysis, name, model["divergence"]),
         "texts": [
             {"id": text_id(name, text), "name": plain(analysis.texts[text]["name"]), "kind": analysis.texts[text]["kind"]}
             for text in model["texts"]
         ],
     }  # fmt: skip
+
+
+def _strips(analysis: Analysis, name: str, entries: list[dict[str, Any]]) -> dict[str, Any]:
+    """KL(base ‖ adapted) along each document, all in cells of ``width`` tokens: the largest in each, and at which token."""
+    files = [analysis.read(name, "divergence", f"{entry['doc']}.json") or {} for entry in entries]
+    documents = [file.get("base_adapted", []) for file in files]
+    width = max(1, -(-max(map(len, documents), default=0) // STRIP_CELLS))
+    at = [
+        [max(range(start, min(start + width, len(values))), key=values.__getitem__) for start in range(0, len(values), width)]
+        for values in documents
+    ]  # fmt: skip
+    largest = [[values[token] for token in tokens] for values, tokens in zip(documents, at)]
+    return {"width": width, "at": at, "largest": rounded(largest)}
 
 
 def geometry(file: dict[str, Any]) -> dict[str, Any]:

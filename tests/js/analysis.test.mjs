@@ -10,6 +10,7 @@ const { layerPlayer } = await import("../../site_assets/assets/analysis/player.m
 const { words, nWords, rangeOf } = await import("../../site_assets/assets/analysis/metrics.mjs")
 const { placed } = await import("../../site_assets/assets/analysis/heads.mjs")
 const { withDivergence, KL } = await import("../../site_assets/assets/analysis/document.mjs")
+const { divergenceStrips } = await import("../../site_assets/assets/pages/analysis.mjs")
 const { tokenText } = await import("../../site_assets/assets/analysis/reading.mjs")
 
 test("a byte stands for the square of its share of 255", () => {
@@ -92,4 +93,21 @@ test("an analysed text: tokens as they are, a continued character as a mark, mar
   assert.match(text.element.children[3].className, /\bp16\b/)
   text.element.children[0].dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowRight", bubbles: true }))
   assert.equal(text.element.children[1].tabIndex, 0)
+})
+
+test("a document's strip shows the largest KL of each cell, opens it there, and ends where the document ends", () => {
+  const shard = {
+    divergence: [{ doc: 7, name: "<b>long</b>", n: 5, has_page: true }, { doc: 8, name: "short", n: 2, has_page: false }],
+    strips: { width: 2, at: [[1, 2, 4], [0]], largest: [[0.5, 4, 1], [2]] },
+  }
+  const figure = divergenceStrips(shard, { linkTo: (id, hash = "") => `/${id}/#${hash}`, rootLink: (path) => path })
+  const [first, second] = figure.querySelectorAll("tbody tr")
+  assert.equal(first.querySelector("th").textContent, "<b>long</b>")
+  const cells = [...first.querySelectorAll("a[data-cell]")]
+  assert.deepEqual(cells.map((cell) => cell.getAttribute("href")), ["/doc/7/#t=1", "/doc/7/#t=2", "/doc/7/#t=4"])
+  assert.match(cells[1].getAttribute("aria-label"), /tokens 2 to 3, KL 4.00 nats at token 2/)
+  assert.match(cells[1].className, /\bp16\b/)
+  assert.match(cells[2].getAttribute("aria-label"), /tokens 4 to 4/)
+  const ended = [...second.querySelectorAll("a[data-cell]")].map((cell) => [cell.className, cell.getAttribute("href")])
+  assert.deepEqual(ended.slice(1), [["fb-value-grid__none", null], ["fb-value-grid__none", null]])
 })

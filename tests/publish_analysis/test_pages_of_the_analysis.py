@@ -67,6 +67,14 @@ def test_base_and_adapted_model_stand_on_the_same_axes(published: Publication) -
     assert growth["series"][0]["reasons"] == {"0": UNDEFINED} and growth["series"][0]["n"] == [1, 100, 100]
 
 
+def test_strips_show_the_largest_divergence_of_every_cell(published: Publication) -> None:
+    strips = published.shard("analysis/main")[
+        "strips"
+    ]  # 72 tokens in at most 32 cells: 3 each, the last token is 2.0
+    assert strips == {"width": 3, "at": [[*range(0, 69, 3), 71]], "largest": [[0.5] * 23 + [2.0]]}
+    assert published.shard("analysis/masked")["strips"] == {"width": 1, "at": [], "largest": []}
+
+
 def test_what_is_undefined_keeps_its_place_in_a_matrix() -> None:
     assert measured([[value(0.123456789), value(None)], [value(1.0), value(2.0)]]) == {
         "values": [[0.12346, None], [1.0, 2.0]], "n": [100, 1, 100, 100], "reasons": {"1": UNDEFINED},

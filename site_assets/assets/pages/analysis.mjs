@@ -40,8 +40,8 @@ export function mount(element, shard, context) {
       () => [h("div", { class: "fb-analysis-pair" }, ...heads.maps.map((/** @type {any} */ map) => headMap(map, headHref, context)))]),
     section("What the adapter’s parts do", "ablation", h("span", {}, "Each part is zeroed in turn: how far do the predictions move, and how does the loss change? Effects do not add up. ", explained("ablation", "What this measures", context)), ablation,
       () => ablationParts(ablation, context)),
-    shard.divergence.length ? section("Where base and adapted model differ most", "divergence", h("span", {}, "Documents by mean KL(base ‖ adapted) per token, in nats. ", explained("token-divergence", "What this measures", context)), null,
-      () => [divergenceTable(shard.divergence, context)]) : "",
+    shard.divergence.length ? section("Where base and adapted model differ most", "divergence", h("span", {}, "KL(base ‖ adapted) at every token, in nats: where the adapter changes the model’s mind. Documents by their mean. ", explained("token-divergence", "What this measures", context)), null,
+      () => [divergenceStrips(shard, context), divergenceTable(shard.divergence, context)]) : "",
   )
   scrollToHash(element)
 }
@@ -89,6 +89,25 @@ function effectTable(caption, effects, context) {
     one.channel ? h("a", { href: context.linkTo(one.channel) }, readableId(one.channel)) : one.kind === "layer" ? h("a", { href: context.linkTo(`layer/${one.layer}`) }, one.key) : one.key,
     one.divergence.value === null ? one.divergence.reason : number(one.divergence.value),
     one.loss_change.value === null ? one.loss_change.reason : number(one.loss_change.value, { sign: true }), count(one.divergence.n)])))
+}
+
+/** Each document as a strip of cells; a cell opens the document at its largest token. @param {ModelShard} shard @param {Context} context */
+export function divergenceStrips({ divergence, strips: { width, at, largest } }, context) {
+  const n = Math.max(...largest.map((/** @type {number[]} */ row) => row.length))
+  const href = (/** @type {number} */ row, /** @type {string} */ hash) =>
+    divergence[row].has_page ? context.linkTo(`doc/${divergence[row].doc}`, hash) : null
+  return h("figure", { class: "fb-analysis-figure" },
+    h("figcaption", {}, explained("token-divergence", "KL(base ‖ adapted)", context), width > 1 ? `, the largest of every ${count(width)} tokens` : "", "; a cell opens the document there"),
+    valueGrid({
+      caption: "KL of base and adapted model along each document", corner: "from token", isBare: true, low: 0, high: Math.max(...largest.flat()),
+      values: largest.map((/** @type {number[]} */ row) => Array.from({ length: n }, (_, cell) => row[cell] ?? null)),
+      rows: divergence.map((/** @type {any} */ { name }, /** @type {number} */ row) => ({ text: name, title: name, href: href(row, "") ?? undefined })),
+      columns: Array.from({ length: n }, (_, cell) => ({ text: cell % 4 ? "" : count(cell * width) })),
+      tip: (row, cell) => cell < largest[row].length
+        ? `${divergence[row].name}, tokens ${count(cell * width)} to ${count(Math.min((cell + 1) * width, divergence[row].n) - 1)}\nKL ${number(largest[row][cell])} nats at token ${count(at[row][cell])}`
+        : `${divergence[row].name}\nends before`,
+      href: (row, cell) => cell < largest[row].length ? href(row, `t=${at[row][cell]}`) : null,
+    }))
 }
 
 /** @param {any[]} documents @param {Context} context */
