@@ -5,7 +5,7 @@ from jaxtyping import Float32, Int
 
 from generator.summarize.entries import Entries
 from generator.summarize.hashing import doc_hash
-from generator.summarize.lists import places
+from generator.summarize.lists import by_list, make_keys, places
 from generator.summarize.view import STRIP, Rows, Scope, View
 
 STRONGEST = 8
@@ -131,5 +131,5 @@ def _strongest_entries(
     """Entries that ``strongest`` would name, by token and rank."""
     score = np.abs(value) * inverse_rms[channel]
     kept = np.flatnonzero(np.isfinite(score) & (score > 0))
-    order = kept[np.lexsort((channel[kept], -score[kept], token[kept]))]
+    order = kept[by_list(token[kept], make_keys(score[kept].view(np.int32), channel[kept]))]
     return order[places(token[order]) < STRONGEST]

@@ -18,11 +18,11 @@ class Entries(Rows):
 
     def __init__(self, block: SparseBlock, scope: Scope) -> None:
         super().__init__(block.start, block.is_measured, scope)
-        n_tokens = max(block.n_tokens, 1)
-        keys = block.channel.astype(np.int64) * n_tokens + block.token
-        order = _sorting(keys)
-        self._n_tokens, self._keys, self._values = n_tokens, keys[order], block.values[order]
-        channel, token = np.divmod(self._keys, n_tokens)
+        self._block = block
+        order, token = by_channel(block.channel, scope.n_channels), block.token
+        channel, token = block.channel[order].astype(np.int64), token[order]
+        self._n_tokens, self._values = max(block.n_tokens, 1), block.values[order]
+        self._keys = channel * self._n_tokens + token
         is_finite = np.isfinite(self._values)
         kept = block.is_measured[token]
         self._broken = np.flatnonzero(kept & ~is_finite)
@@ -38,6 +38,17 @@ class Entries(Rows):
         """Channel and row of the measured entries that are not finite."""
         channel, token = np.divmod(self._keys[self._broken], self._n_tokens)
         return channel, self._row_of[token]
+
+    @cached_property
+    def by_token(
+        self,
+    ) -> tuple[Int64[np.ndarray, " k"], Int64[np.ndarray, " k"], Float32[np.ndarray, " k"]]:
+        """Row, channel and value of the measured, finite entries, ordered by token, then by channel."""
+        token, channel, value = self._block.token, self._block.channel.astype(np.int64), self._block.values
+        kept = self._block.is_measured[token] & np.isfinite(value)
+        if not kept.all():
+            token, channel, value = token[kept], channel[kept], value[kept]
+        return self._row_of[token], channel, value
 
     @cached_property
     def wide(self) -> Float64[np.ndarray, " k"]:
@@ -66,10 +77,11 @@ class Entries(Rows):
         return total.astype(np.float64, copy=False)  # bincount of nothing gives integers
 
     def by_row(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Token, channel and value of all entries of the global tokens ``start:stop``, measured or not, in no order."""
-        channel, token = np.divmod(self._keys, self._n_tokens)
-        chosen = np.flatnonzero((token >= start - self.start) & (token < stop - self.start))
-        return token[chosen] + self.start, channel[chosen], self._values[chosen]
+        """Token, channel and value of all entries of the global tokens ``start:stop``, measured or not, ordered by token."""
+        bounds = self._block.offsets[start - self.start : stop - self.start + 1]
+        part = slice(bounds[0], bounds[-1])
+        token = np.repeat(np.arange(start, stop), np.diff(bounds))
+        return token, self._block.channel[part].astype(np.int64), self._block.values[part]
 
     def windows(
         self, token: Int[np.ndarray, " n"], channel: Int[np.ndarray, " n"]
@@ -94,9 +106,9 @@ def ranges(start: Int[np.ndarray, " n"], count: Int[np.ndarray, " n"]) -> Int64[
     return np.arange(total) + np.repeat(start - (ends - count), count)
 
 
-def _sorting(keys: Int64[np.ndarray, " k"]) -> Int64[np.ndarray, " k"]:
-    """What sorts distinct keys. Key and place fit one integer, whose sort is vectorised, where both are small enough."""
-    bits = max(len(keys) - 1, 1).bit_length()
-    if len(keys) and int(keys.max()) >> (62 - bits):
-        return np.argsort(keys)
-    return np.sort((keys << bits) | np.arange(len(keys))) & ((1 << bits) - 1)
+def by_channel(channel: Int[np.ndarray, " k"], n_channels: int) -> Int64[np.ndarray, " k"]:
+    """What sorts entries by channel and leaves those of one in their order. numpy sorts integers of 16 bits by radix."""
+    order = np.argsort(channel.astype(np.uint16), kind="stable")
+    if n_channels > 1 << 16:
+        order = order[np.argsort((channel >> 16).astype(np.uint16)[order], kind="stable")]
+    return order

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float32, Int, Int64
 
 from generator.errors import FeaturebookError
 from generator.summarize.entries import Entries
-from generator.summarize.lists import EMPTY, TOKEN_LIMIT, BestLists, make_keys, rank_of, token_of
+from generator.summarize.lists import EMPTY, TOKEN_LIMIT, BestLists, by_list, make_keys, rank_of, token_of
 from generator.summarize.view import TILE, Rows, Scope, View, column_counts
 
 _MANY_TILES = 16
@@ -236,12 +236,12 @@ class Extremes:
         if per_document == 0 or not len(found.row):
             return found
         doc, position = view.doc[found.row], view.position[found.row]
-        order = np.lexsort((found.row, -found.value, doc, found.channel))
+        first = int(doc.min())
+        lists = found.channel * (int(doc.max()) - first + 1) + doc - first
+        order = by_list(lists, keys_of(found.value, found.row))
         taken: list[np.ndarray] = []
         for _ in range(per_document):
-            d, c = doc[order], found.channel[order]
-            is_first = np.ones(len(order), bool)
-            is_first[1:] = (d[1:] != d[:-1]) | (c[1:] != c[:-1])
+            is_first = np.diff(lists[order], prepend=-1) != 0
             taken.append(order[is_first])
             leader = position[order[is_first]][np.cumsum(is_first) - 1]
             order = order[np.abs(position[order] - leader) > context]

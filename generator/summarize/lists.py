@@ -65,7 +65,7 @@ class BestLists:
         length = self.keys.shape[1]
         if not len(lists) or not length:
             return
-        order = _by_list(lists, keys)
+        order = by_list(lists, keys)
         lists, keys = lists[order], keys[order]
         place = places(lists)
         kept = place < length
@@ -137,12 +137,19 @@ class BestLists:
         self.slots[rows] = np.where(self.keys[rows] == EMPTY, -1, slots)
 
 
-def _by_list(lists: Int[np.ndarray, " n"], keys: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:
+def by_list(lists: Int[np.ndarray, " n"], keys: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:
     """The order by list, then from the largest key.
 
-    List and rank fit one integer, whose sort is vectorised; only where ranks are equal is the slower one needed.
+    List and rank fit one integer, whose sort is vectorised; the few of equal rank are put in order afterwards.
     """
+    if len(lists) and int(lists.max()) >= 1 << 31:
+        return np.lexsort((-keys, lists))
     both = (lists.astype(np.int64) << 32) | (2**31 - 1 - rank_of(keys))
     order = np.argsort(both)
     ranked = both[order]
-    return np.lexsort((-keys, lists)) if (ranked[1:] == ranked[:-1]).any() else order
+    is_tied = np.append(False, ranked[1:] == ranked[:-1])
+    if is_tied.any():
+        tied = np.flatnonzero(is_tied | np.append(is_tied[1:], False))
+        some = order[tied]
+        order[tied] = some[np.lexsort((-keys[some], lists[some]))]
+    return order

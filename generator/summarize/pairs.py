@@ -34,6 +34,8 @@ class ExactPairs:
         self.gaps: Float64[np.ndarray, "3 channel channel"] | None = None
         """[0]: tokens where i or j is missing; [1], [2]: sums of xᵢ and of xᵢ² over tokens where j is missing."""
         self.buffer: list[SparseRows] = []
+        self.is_half = False
+        """Whether the sums of sparse rows were added to pairs i ≤ j alone since the two halves were last equal."""
 
     def add(self, view: View) -> None:
         """Takes in the measured values of a block."""
@@ -89,10 +91,22 @@ class ExactPairs:
         """Adds the products of the sparse rows that wait, channel by channel."""
         if not self.buffer:
             return
-        rows, self.buffer = SparseRows.joined(self.buffer), []
-        for channel, product, both in rows.products():
+        rows, self.buffer, self.is_half = SparseRows.joined(self.buffer), [], True
+        for channel, product, both in rows.products(is_half=True):
             self.product[channel] += product
             self.both_active[channel] += both.astype(np.uint32)
+
+    def _settle(self) -> None:
+        """Adds what waits, and makes the sums of (j, i) those of (i, j)."""
+        self._empty_buffer()
+        if self.is_half:
+            for sums in (self.product, self.both_active):
+                for start in range(0, len(sums), _ROWS):
+                    rows = slice(start, start + _ROWS)
+                    sums[rows, :start] = sums[:start, rows].T
+                    corner = sums[rows, rows]
+                    corner[:] = np.triu(corner) + np.triu(corner, 1).T
+            self.is_half = False
 
     def _add_gaps(self, x: Float64[np.ndarray, "token channel"], missing: np.ndarray) -> None:
         """Notes what the pairs miss of some tokens with non-finite values, which are 0 in ``x``."""
@@ -103,8 +117,8 @@ class ExactPairs:
 
     def merge(self, other: "ExactPairs") -> None:
         """Takes in another accumulator's tokens."""
-        self._empty_buffer()
-        other._empty_buffer()
+        self._settle()
+        other._settle()
         self.n += other.n
         self.total += other.total
         self.product += other.product
@@ -114,7 +128,7 @@ class ExactPairs:
 
     def state(self) -> dict[str, np.ndarray]:
         """Everything needed to go on."""
-        self._empty_buffer()
+        self._settle()
         state = {"n": np.array(self.n), "total": self.total, "product": self.product}
         state["both_active"] = self.both_active
         return state if self.gaps is None else state | {"gaps": self.gaps}
@@ -126,7 +140,7 @@ class ExactPairs:
 
     def correlation(self, rows: slice = slice(None)) -> Float64[np.ndarray, "row channel"]:
         """Pearson's r of some channels with all; NaN where one of the two is constant."""
-        self._empty_buffer()
+        self._settle()
         product, square = self.product[rows], np.diag(self.product)
         n, mean, other = np.maximum(self.n, 1), self.total[rows, None], self.total[None, :]
         second, other_second = square[rows, None], square[None, :]
@@ -140,7 +154,7 @@ class ExactPairs:
 
     def coactivation(self, rows: slice = slice(None)) -> Float64[np.ndarray, "row channel"]:
         """Jaccard index: tokens where both are active over tokens where at least one is; NaN where none is."""
-        self._empty_buffer()
+        self._settle()
         both, alone = self.both_active[rows].astype(np.int64), np.diag(self.both_active).astype(np.int64)
         either = alone[rows, None] + alone - both
         return np.where(either > 0, both / np.maximum(either, 1), np.nan)

@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int, Int64
 
-from generator.summarize.entries import Entries, ranges
+from generator.summarize.entries import Entries, by_channel, ranges
 from generator.summarize.neighbours import (
     PAIR_KINDS,
     ROUNDED,
@@ -52,12 +52,17 @@ class SparseRows:
     @classmethod
     def of(cls, view: Entries, members: Int[np.ndarray, " channel"]) -> "SparseRows":
         """The measured, finite entries of the members in a sparse block."""
-        place = np.full(view.scope.n_channels, -1, np.int64)
-        place[members] = np.arange(len(members))
-        kept = np.flatnonzero(place[view.channel] >= 0)
-        kept = kept[np.argsort(view.row[kept], kind="stable")]
-        offsets = np.searchsorted(view.row[kept], np.arange(view.n + 1))
-        return cls(offsets, place[view.channel[kept]], view.value[kept], view.is_active[kept], len(members))
+        row, channel, value = view.by_token
+        if len(members) == view.scope.n_channels:
+            member = channel
+        else:
+            place = np.full(view.scope.n_channels, -1, np.int64)
+            place[members] = np.arange(len(members))
+            kept = np.flatnonzero(place[channel] >= 0)
+            row, value, member = row[kept], value[kept], place[channel[kept]]
+            channel = channel[kept]
+        is_active = np.abs(value) > view.scope.threshold[channel]
+        return cls(np.searchsorted(row, np.arange(view.n + 1)), member, value, is_active, len(members))
 
     @classmethod
     def of_dense(
@@ -107,22 +112,36 @@ class SparseRows:
         return total.astype(np.float64, copy=False)  # bincount of nothing gives integers
 
     def products(
-        self,
+        self, *, is_half: bool = False
     ) -> Iterator[tuple[int, Float64[np.ndarray, " channel"], Int64[np.ndarray, " channel"]]]:
         """For each member with a value: its products with all, Σ xᵢxⱼ, and the tokens where both are active.
 
         Gustavson's row-by-row product (ACM TOMS 4(3), 1978): the work is Σ over tokens of (values)², and one row of the result
-        stays in the cache.
+        stays in the cache. Large temporary arrays are made once: fresh pages for every member would cost more than the sums.
+
+        Args:
+            is_half: Only products with the member itself and those after it; the others are 0.
         """
-        order = np.argsort(self.member, kind="stable")
+        order = by_channel(self.member, self.n_members)
         bounds = np.searchsorted(self.member[order], np.arange(self.n_members + 1))
-        lengths, row, all_active = np.diff(self.offsets), self.row, bool(self.is_active.all())
+        first = np.arange(len(self.member)) if is_half else self.offsets[self.row]
+        lengths = self.offsets[self.row + 1] - first
+        most = int(np.bincount(self.member, weights=lengths).max()) if len(order) else 0
+        counter, places, others, weights = np.arange(most), *np.empty((2, most), np.int64), np.empty(most)
+        both = (self.member << 32) | self.value.view(
+            np.uint32
+        )  # side by side: one miss of the cache, not two
+        all_active = bool(self.is_active.all())
         for member in np.flatnonzero(np.diff(bounds)).tolist():
             mine = order[bounds[member] : bounds[member + 1]]
-            count = lengths[row[mine]]
-            at = ranges(self.offsets[row[mine]], count)
-            other = self.member[at]
-            weight = self.value[at].astype(np.float64) * np.repeat(self.value[mine], count)
+            count = lengths[mine]
+            ends = np.cumsum(count)
+            at, other, weight = places[: ends[-1]], others[: ends[-1]], weights[: ends[-1]]
+            np.add(counter[: ends[-1]], np.repeat(first[mine] - (ends - count), count), out=at)
+            found = both.take(at)
+            np.right_shift(found, 32, out=other)
+            value = found.astype(np.uint32).view(np.float32)
+            np.multiply(value, np.repeat(self.value[mine].astype(np.float64), count), out=weight)
             product = np.bincount(other, weights=weight, minlength=self.n_members)
             if not all_active:
                 other = other[np.repeat(self.is_active[mine], count) & self.is_active[at]]

@@ -10,7 +10,10 @@ from generator.blocks import Block, Corpus, SparseBlock
 from generator.config import SummarizeTable
 from generator.summaries import Summary
 from generator.summarize import STATISTICS, Accumulator, finish
+from generator.summarize.entries import Entries, by_channel
+from generator.summarize.lists import by_list, make_keys
 from generator.summarize.pairs import ExactPairs, SampledPairs
+from generator.summarize.view import Scope, View
 
 from .oracle import toy_channels, toy_corpus, with_ids
 
@@ -187,6 +190,44 @@ def test_dense_and_sparse_blocks_may_follow_each_other() -> None:
                 np.testing.assert_allclose(
                     arrays_of(got, name)[key], array, rtol=1e-9, atol=1e-12, err_msg=key
                 )
+
+
+@pytest.mark.parametrize("rows", [1, 5, 512])
+def test_pairs_have_both_halves_whatever_came_before(rows: int, monkeypatch) -> None:
+    """Sparse rows are added to one half; dense blocks between them, and reading in between, change nothing."""
+    monkeypatch.setattr("generator.summarize.pairs._ROWS", rows)
+    monkeypatch.setattr("generator.summarize.pairs._BUFFERED_TOKENS", 1)
+    corpus = toy_corpus(LENGTHS, excluded=0.2)
+    values = sparse_values(np.random.default_rng(4), corpus.n_tokens, "signed tied")
+    blocks = blocks_of(values, corpus, [2, 4, 8, 11])
+    scope = Scope(toy_channels(N), corpus, SETTINGS, 0)
+    mixed, plain = (ExactPairs(scope, np.arange(N)) for _ in range(2))
+    for index, block in enumerate(blocks):
+        plain.add(View(block, scope))
+        if index == 2:
+            mixed.add(View(block, scope))
+        else:
+            mixed.add_sparse(Entries(to_sparse(block), scope))
+        if index == 1:
+            assert np.array_equal(mixed.coactivation(), plain.coactivation(), equal_nan=True)
+    x = values[corpus.is_measured].astype(np.float64)
+    np.testing.assert_allclose(mixed.state()["product"], x.T @ x, rtol=1e-5, atol=1e-3)
+    assert np.array_equal(mixed.product, mixed.product.T)
+    assert np.array_equal(mixed.coactivation(), plain.coactivation(), equal_nan=True)
+
+
+def test_entries_are_sorted_by_channel_beyond_sixteen_bits() -> None:
+    rng = np.random.default_rng(0)
+    channel = rng.integers(0, 200_000, 5_000).astype(np.int32) // 1000 * 1000
+    assert np.array_equal(by_channel(channel, 200_000), np.argsort(channel, kind="stable"))
+
+
+def test_lists_are_sorted_by_key_and_ties_by_token() -> None:
+    rng = np.random.default_rng(0)
+    lists, rank, token = (rng.integers(low, high, 4_000) for low, high in ((0, 9), (-20, 20), (0, 2**32)))
+    for offset in (0, 2**40):
+        order = by_list(lists + offset, make_keys(rank, token))
+        assert np.array_equal(order, np.lexsort((token, -rank, lists)))
 
 
 def test_a_sample_of_tokens_is_the_same_in_any_order(monkeypatch) -> None:
