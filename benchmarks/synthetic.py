@@ -8,10 +8,10 @@ import numpy as np
 
 from generator.blocks import Channel, Corpus
 from generator.config import CorpusTable, ModelTable, PublishTable, RunConfig
-from generator.summaries import Loadings, Profile, Ragged, Summary
+from generator.summaries import ByToken, Loadings, Profile, Ragged, Summary
 from generator.summarize.profiles import position_names, step_names
 
-K, CONTEXT, PER_BAND, N_RANDOM = 32, 20, 4, 16
+K, CONTEXT, PER_BAND, N_RANDOM, TOKEN_CHANNELS = 32, 20, 4, 16, 48
 """The defaults of ``[summarize]``."""
 
 MODULES = ("gate_proj", "up_proj", "down_proj", "q_proj", "k_proj", "v_proj", "o_proj")
@@ -92,7 +92,7 @@ def synthetic_summary(corpus: Corpus, channels: list[Channel], seed: int = 1) ->
     return Summary(
         channels=channels,
         facts={"architecture": "Synthetic", "collections": {"sae": {"kind": "sae", "reads": "lora", "n_latents": len(latents)}}},
-        settings={"k": K, "context": CONTEXT},
+        settings={"k": K, "context": CONTEXT, "token_channels": TOKEN_CHANNELS},
         statistics=_statistics(random, corpus, is_signed, density, low, high),
         quantile_levels=np.array(LEVELS),
         quantiles=np.sort(random.uniform(low[:, None], high[:, None], (n, len(LEVELS))), axis=1),
@@ -105,6 +105,7 @@ def synthetic_summary(corpus: Corpus, channels: list[Channel], seed: int = 1) ->
         example_values=values,
         top_tokens=_tokens(random, n, np.ones(n, np.bool_)),
         bottom_tokens=_tokens(random, n, is_signed),
+        by_token=_by_token(random, corpus, is_signed),
         profiles=_profiles(random, n),
         neighbours={
             name: _even(n, 10, {"channel": random.integers(0, n, 10 * n), "value": random.uniform(0.1, 0.9, 10 * n).astype(np.float32)})
@@ -201,6 +202,26 @@ def _tokens(random: np.random.Generator, n: int, has: np.ndarray, k: int = 20) -
     ids = np.minimum(random.zipf(1.25, total), 31_999).astype(np.int64)
     columns = {"token_id": ids, "mean": random.normal(0, 1, total), "count": random.integers(3, 5000, total)}
     return Ragged(np.concatenate([[0], np.cumsum(lengths)]), columns)
+
+
+def _by_token(random: np.random.Generator, corpus: Corpus, is_signed: np.ndarray) -> ByToken:
+    """Of every token that occurs as many channels as are kept at most: each collection fires on it, directions both ways."""
+    directions, latents = np.flatnonzero(is_signed), np.flatnonzero(~is_signed)
+    occurs = np.bincount(corpus.token_ids, minlength=len(corpus.token_bytes)) > 0
+    sides = ((latents, 1), (directions, 1), (directions, -1))
+    drawn = [(part, sign, min(TOKEN_CHANNELS, len(part) // 2)) for part, sign in sides]
+    shape = int(occurs.sum())
+    channel = np.concatenate(
+        [
+            part[(random.integers(0, len(part), (shape, 1)) + np.arange(k)) % len(part)]
+            for part, _, k in drawn
+        ],
+        axis=1,
+    )
+    mean = np.concatenate([sign * random.gamma(1, 0.5, (shape, k)) for _, sign, k in drawn], axis=1)
+    offsets = np.concatenate([[0], np.cumsum(occurs * channel.shape[1])])
+    columns = {"channel": channel.ravel().astype(np.int32), "mean": mean.ravel()}
+    return ByToken(Ragged(offsets, columns), np.where(occurs, channel.shape[1], 0))
 
 
 def _profiles(random: np.random.Generator, n: int) -> dict[str, Profile]:

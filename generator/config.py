@@ -165,6 +165,8 @@ class SummarizeTable(Table):
     """Tokens listed per side by mean activation."""
     min_count: Positive = 3
     """Occurrences that a token needs to be listed."""
+    token_channels: Positive = 48
+    """Channels kept of every token and sign, by |mean| on it against their RMS."""
     neighbours: Positive = 10
     """Nearest channels per list."""
     exact_correlations: Count = 8000

@@ -55,6 +55,33 @@ class Ragged:
 
 
 @dataclass(frozen=True)
+class ByToken:
+    """Of every vocabulary entry the channels that fire most strongly on it."""
+
+    strongest: Ragged
+    """One list per vocabulary entry. Columns ``channel`` and ``mean`` (over all measured occurrences): of each collection and
+    sign those with the largest |mean| / RMS over the corpus, in no order; none with mean 0."""
+    n_firing: Int[np.ndarray, " vocabulary"]
+    """Channels whose |mean| on the entry is at least their RMS over the corpus."""
+
+    def save(self, group: h5py.Group) -> None:
+        """Writes it as one HDF5 group."""
+        self.strongest.save(group.create_group("strongest"))
+        write_array(group, "n_firing", self.n_firing)
+
+    @classmethod
+    def load(cls, group: h5py.Group) -> "ByToken":
+        """Reads what ``save`` wrote."""
+        return cls(Ragged.load(group["strongest"]), group["n_firing"][()])
+
+
+def nothing_by_token(n_vocabulary: int) -> ByToken:
+    """Of a run that does not know its means by token."""
+    columns: dict[str, np.ndarray] = {"channel": np.zeros(0, np.int32), "mean": np.zeros(0)}
+    return ByToken(Ragged(np.zeros(n_vocabulary + 1, np.int64), columns), np.zeros(n_vocabulary, np.int64))
+
+
+@dataclass(frozen=True)
 class Profile:
     """Mean activation of every channel over the members of a closed set (positions, token classes, steps)."""
 
@@ -162,6 +189,7 @@ class Summary:
     """Columns ``token_id``, ``mean``, ``count``: the highest mean activation first."""
     bottom_tokens: Ragged
     """The same from the lowest mean."""
+    by_token: ByToken
     profiles: dict[str, Profile]
     """``position``, ``token_class``, ``step``."""
     neighbours: dict[str, Ragged]
@@ -200,6 +228,7 @@ class Summary:
             write_array(file, "example_values", self.example_values)
             self.top_tokens.save(file.create_group("top_tokens"))
             self.bottom_tokens.save(file.create_group("bottom_tokens"))
+            self.by_token.save(file.create_group("by_token"))
             for name, profile in self.profiles.items():
                 group = file.create_group(f"profiles/{name}")
                 write_strings(group, "names", profile.names)
@@ -255,6 +284,7 @@ class Summary:
                 example_values=file["example_values"][()],
                 top_tokens=Ragged.load(file["top_tokens"]),
                 bottom_tokens=Ragged.load(file["bottom_tokens"]),
+                by_token=ByToken.load(file["by_token"]),
                 profiles={
                     name: Profile(read_strings(group, "names"), group["mean"][()], group["count"][()])
                     for name, group in file.get("profiles", {}).items()
@@ -330,6 +360,7 @@ def join(summaries: Sequence[Summary]) -> Summary:
         example_values=np.concatenate([s.example_values for s in summaries]),
         top_tokens=_stack([s.top_tokens for s in summaries]),
         bottom_tokens=_stack([s.bottom_tokens for s in summaries]),
+        by_token=_joined_by_token([s.by_token for s in summaries], starts),
         profiles={
             name: Profile(
                 first.profiles[name].names,
@@ -387,6 +418,18 @@ def _stack(lists: Sequence[Ragged]) -> Ragged:
     lengths = np.concatenate([np.diff(r.offsets) for r in lists])
     columns = {name: np.concatenate([r.columns[name] for r in lists]) for name in lists[0].columns}
     return Ragged(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64), columns)
+
+
+def _joined_by_token(parts: Sequence[ByToken], starts: Int[np.ndarray, " _"]) -> ByToken:
+    """The lists of an entry one after another."""
+    lengths = np.stack([np.diff(part.strongest.offsets) for part in parts])
+    entry = np.concatenate([np.repeat(np.arange(len(n)), n) for n in lengths])
+    channel = np.concatenate([p.strongest.columns["channel"] + int(base) for p, base in zip(parts, starts)])
+    mean = np.concatenate([part.strongest.columns["mean"] for part in parts])
+    order = np.argsort(entry, kind="stable")
+    offsets = np.concatenate([[0], np.cumsum(lengths.sum(axis=0))]).astype(np.int64)
+    columns = {"channel": channel[order].astype(np.int32), "mean": mean[order]}
+    return ByToken(Ragged(offsets, columns), np.sum([part.n_firing for part in parts], axis=0))
 
 
 def _shifted(ragged: Ragged, **changes: Callable[[np.ndarray], np.ndarray]) -> Ragged:

@@ -17,12 +17,12 @@ from generator.config import CorpusTable, ModelTable, PublishTable, RunConfig
 from generator.findings import load_findings
 from generator.progress import Silent
 from generator.publish import publish
-from generator.summaries import CosineMatrix, Loadings, Profile, Ragged, SharedValues, Summary, join
+from generator.summaries import ByToken, CosineMatrix, Loadings, Profile, Ragged, SharedValues, Summary, join
 from generator.summarize import dictionary_map
 from tests.toy_analysis import write_analysis
 from tests.toy_findings import toy_findings
 
-K, CONTEXT, SHOWN_TOKENS = 5, 6, 6
+K, CONTEXT, SHOWN_TOKENS, TOKEN_CHANNELS = 5, 6, 6, 48
 BANDS = [0.5, 0.9, 0.99]
 LEVELS = [0.001, 0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99, 0.999]
 
@@ -217,7 +217,7 @@ def toy_summary(
             "versions": {"featurebook": "toy", "torch": "none"},
             "keys": {"corpus": "0" * 32},
         },
-        settings={"k": k, "context": context, "bands": BANDS, "seed": 0},
+        settings={"k": k, "context": context, "bands": BANDS, "seed": 0, "token_channels": TOKEN_CHANNELS},
         statistics=_statistics(corpus, channels, rows, columns, len(measured)),
         quantile_levels=np.array(LEVELS),
         quantiles=np.array([np.quantile(column, LEVELS) for column in columns]),
@@ -230,6 +230,7 @@ def toy_summary(
         example_values=example_values,
         top_tokens=top,
         bottom_tokens=bottom,
+        by_token=_by_token(corpus, rows, columns),
         profiles=_profiles(corpus, rows, columns),
         neighbours=_neighbours(len(channels)),
         cosines=_cosines(channels),
@@ -350,6 +351,24 @@ def _token_means(corpus: Corpus, rows: list[np.ndarray], columns: list[np.ndarra
         order = np.lexsort((tokens, -sign * means))[:SHOWN_TOKENS]
         lists.append({"token_id": tokens[order], "mean": means[order], "count": counts[order]})
     return ragged(lists)
+
+
+def _by_token(corpus: Corpus, rows: list[np.ndarray], columns: list[np.ndarray]) -> ByToken:
+    """Every token with all channels that have a mean on it: more than the lists of a site hold."""
+    lists: list[dict[str, list[float]]] = [{"channel": [], "mean": []} for _ in corpus.token_bytes]
+    n_firing = np.zeros(len(lists), np.int64)
+    for channel, (measured, column) in enumerate(zip(rows, columns)):
+        rms = np.sqrt(np.mean(column**2))
+        for token in np.unique(corpus.token_ids[measured]):
+            mean = column[corpus.token_ids[measured] == token].mean()
+            n_firing[token] += rms > 0 and abs(mean) >= rms
+            if mean:
+                lists[token]["channel"].append(channel)
+                lists[token]["mean"].append(mean)
+    return ByToken(ragged([{k: np.array(v, _KINDS[k]) for k, v in one.items()} for one in lists]), n_firing)
+
+
+_KINDS = {"channel": np.int32, "mean": np.float64}
 
 
 def _profiles(corpus: Corpus, rows: list[np.ndarray], columns: list[np.ndarray]) -> dict[str, Profile]:

@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from generator.blocks import Directions
-from generator.summaries import Profile, Ragged, Summary
+from generator.summaries import ByToken, Profile, Ragged, Summary
 from generator.summarize.accumulator import Accumulator
 from generator.summarize.bands import Band, BandEdges, band_edges, band_examples, bands_of
 from generator.summarize.cosines import cosine_matrices, direction_neighbours
+from generator.summarize.firing import StrongestByToken
 from generator.summarize.histogram import Counts
 from generator.summarize.neighbours import PAIR_KINDS, in_order
 from generator.summarize.pairs import Pairs
@@ -39,7 +40,8 @@ def finish(accumulator: Accumulator, directions: list[Directions], facts: dict[s
         edges = band_edges(counts, bands, scope, {1: statistics["max"], -1: statistics["min"]})
         groups = _groups(scope, bands)
         examples, example_values = _examples(accumulator, groups, bands, edges, counts.has_zero())
-        top_tokens, bottom_tokens, token_classes = _tokens(kinds["tokens"], scope)
+        rms = np.hypot(statistics["mean"], statistics["std"])
+        top_tokens, bottom_tokens, by_token, token_classes = _tokens(kinds["tokens"], rms, scope)
         neighbours, notes = _neighbours(kinds["pairs"], directions, scope)
         cosines, cosine_notes = cosine_matrices(directions, scope.channels)
         levels = np.array(QUANTILE_LEVELS)
@@ -59,6 +61,7 @@ def finish(accumulator: Accumulator, directions: list[Directions], facts: dict[s
             example_values=example_values,
             top_tokens=top_tokens,
             bottom_tokens=bottom_tokens,
+            by_token=by_token,
             profiles=_profiles(kinds["profiles"].result()) | {"token_class": token_classes},
             neighbours=neighbours,
             cosines=cosines,
@@ -167,20 +170,25 @@ def _windows(
     return ragged(channel, scope.n_channels, columns), window[inside]
 
 
-def _tokens(means: TokenMeans, scope: Scope) -> tuple[Ragged, Ragged, Profile]:
+def _tokens(
+    means: TokenMeans, rms: Float[np.ndarray, " channel"], scope: Scope
+) -> tuple[Ragged, Ragged, ByToken, Profile]:
     found = means.result()
+    strongest = StrongestByToken(len(scope.corpus.token_bytes), scope.settings.token_channels)
     sides: dict[int, list[dict[str, np.ndarray]]] = {1: [], -1: []}
     for c in range(scope.n_channels):
         ids, sums, counts = found.of(c)
         mean = float64_mean(sums, counts)
         is_listed = (mean != 0) if scope.is_signed[c] else (mean > 0)
+        strongest.add(c, ids[is_listed], mean[is_listed], float(rms[c]))
         mean = np.where(is_listed & (counts >= scope.settings.min_count), mean, np.nan)
         for sign, lists in sides.items():
             is_wanted = sign > 0 or scope.is_signed[c]
             best = extreme_tokens(ids, sign * mean, counts, int(scope.settings.top_tokens * is_wanted))
             lists.append(best | {"mean": sign * best["mean"]})
     mean, count = found.by_class(scope)
-    return _stack(sides[1]), _stack(sides[-1]), Profile(list(TOKEN_CLASSES), mean, count)
+    classes = Profile(list(TOKEN_CLASSES), mean, count)
+    return _stack(sides[1]), _stack(sides[-1]), strongest.result(), classes
 
 
 def _stack(lists: list[dict[str, np.ndarray]]) -> Ragged:

@@ -15,17 +15,23 @@ import { parseTyped } from "./search-typed.mjs"
  * @property {{name: string, kind: string, n_channels: number}[]} collections
  * @property {number[]} layers
  */
-/** @typedef {{bytes: string, count: number, n: number}} Brief  a token: how often it was measured, how many channels list it */
+/** @typedef {{bytes: string, count: number, n: number}} Brief  a token: how often it was measured, how many channels fire on it */
+/**
+ * @typedef {object} TokenHead
+ * @property {string[]} first  the bytes that each file begins with
+ * @property {number} most  channels of a list, at most
+ * @property {string[]} parts  collections of which some channels have no page
+ */
 /** @typedef {{words: string[], channels: string[], passages: string[], tokens: string[][]}} Leaf */
 /**
  * @typedef {object} Token
  * @property {string} bytes  in hexadecimal
- * @property {string} text
  * @property {number[]} token_ids
  * @property {boolean} is_special
  * @property {number} count
- * @property {{row: number[], mean: number[], strength: number[], count: number[]}} high
- * @property {{row: number[], mean: number[], strength: number[], count: number[]}} low
+ * @property {number} n_firing  channels whose |mean| on it is at least their RMS
+ * @property {{row: number[], mean: number[]}} high
+ * @property {{row: number[], mean: number[]}} low
  * @property {{row: number[], value: number[], doc: number[], position: number[]}} peaks
  */
 /**
@@ -103,7 +109,7 @@ export class SearchIndex {
     return {
       scores, passages, terms: [...terms, ...inPhrases].map(({ word }) => word), phrases: phrases.map(({ text }) => text),
       nRows: scores.reduce((n, score) => n + (score > 0 ? 1 : 0), 0),
-      tokens: near.length ? near.map(({ bytes, count, high, low }) => ({ bytes, count, n: new Set([...high.row, ...low.row]).size })) : listed, places: placesOf(head, plain),
+      tokens: near.length ? near.map(({ bytes, count, n_firing }) => ({ bytes, count, n: n_firing })) : listed, places: placesOf(head, plain),
     }
   }
 
@@ -135,6 +141,11 @@ export class SearchIndex {
     return { scores, passages, tokens }
   }
 
+  /** @returns {Promise<TokenHead>} */
+  tokenHead() {
+    return this.shard("search/tokens")
+  }
+
   /**
    * A token by its bytes.
    * @param {string} bytes in hexadecimal
@@ -151,7 +162,7 @@ export class SearchIndex {
    * @returns {Promise<Token[]>}
    */
   async tokensFrom(bytes, limit) {
-    const { first } = await this.shard("search/tokens")
+    const { first } = await this.tokenHead()
     const leaf = lastAtMost(first, bytes), after = Math.max(leaf, 0)
     const numbers = [...new Set([Math.max(leaf, 0), ...(limit > 1 ? [after + 1] : [])])].filter((n) => n < first.length)
     const leaves = await Promise.all(numbers.map((n) => this.shard(`search/tokens/${n}`)))
@@ -267,10 +278,14 @@ function common(lists) {
   return range(0, lists[0].length).filter((n) => lists.every((list) => list[n]))
 }
 
-/** @param {Token | null} token @param {number} n */
+/**
+ * The channels that fire on a token; the stronger, the higher their score, from 2 down to 1.
+ * @param {Token | null} token
+ * @param {number} n
+ */
 function rowsOf(token, n) {
   const scores = new Float32Array(n)
-  if (token) for (const { row, strength } of [token.low, token.high]) row.forEach((at, index) => { scores[at] = 1 + strength[index] })
+  if (token) for (const { row } of [token.low, token.high]) row.forEach((at, place) => { scores[at] = 2 - place / row.length })
   return scores
 }
 

@@ -57,7 +57,7 @@ export function snippetLine({ before, peak, after, value }) {
 export function tokenHit({ bytes, count: times, n }, context) {
   return h("a", { class: "fb-hit fb-hit--token", href: tokenLink(bytes, context), title: quotedOf(bytes) },
     h("bdi", { class: "fb-token-mark", translate: "no" }, visible(textOf(bytes) ?? escaped(bytes))),
-    h("span", { class: "fb-hit__kind" }, `${count(times)} times · high or low for ${plural(n, "channel")}`))
+    h("span", { class: "fb-hit__kind" }, `${plural(times, "time")} · ${plural(n, "channel")} ${n === 1 ? "fires" : "fire"} on it`))
 }
 
 /** @param {string} bytes @param {Context} context */

@@ -4,19 +4,23 @@ import json
 import random
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from generator.blocks import Corpus
 from generator.publish.book import Book, open_book
 from generator.publish.labels import Label, Labels
+from generator.publish.presets import PRESETS
 from generator.publish.search import SearchIndex, search_index
 from generator.publish.search.postings import cut, encode_rows, encode_weighted
+from generator.publish.search.tokens import TokenIndex
 from generator.publish.search.words import words
 from generator.summaries import Summary
 from tests.publish.test_twins import TEXTS
-from tests.toy import toy_config
+from tests.toy import TOKEN_CHANNELS, toy_channels, toy_config, toy_corpus, toy_summary, toy_values
 
 ASSETS = Path(__file__).parents[2] / "site_assets" / "assets"
 SENTENCES = [
@@ -137,7 +141,7 @@ def test_words_lead_to_tokens_whatever_their_case_and_spaces(index: SearchIndex,
     for text in (b" wait", b" Wait"):
         entry, token = entries[text.hex()], book.corpus.token_bytes.index(text)
         measured = int((book.corpus.token_ids[book.corpus.is_measured] == token).sum())
-        n = len({*entry["high"]["row"], *entry["low"]["row"]})
+        n = entry["n_firing"]
         assert listed[text.hex()] == (measured, n) == (entry["count"], n)
 
 
@@ -150,23 +154,59 @@ def test_files_begin_where_the_head_says(index: SearchIndex) -> None:
     assert tokens == sorted(tokens) and len(tokens) == head["n_tokens"] == index.tokens.head()["n_tokens"]
 
 
-def test_a_token_has_the_channels_that_list_it_with_their_means(index: SearchIndex) -> None:
-    book = index.book
-    listed = {t["bytes"]: t for n in range(len(index.tokens.leaves)) for t in index.tokens.leaf(n)["tokens"]}
-    want: dict[tuple[str, str], dict[int, float]] = {}
-    for side, ragged in (("high", book.summary.top_tokens), ("low", book.summary.bottom_tokens)):
-        for row, channel in enumerate(book.published):
-            columns = ragged.of(channel)
-            for token, mean in zip(columns["token_id"].tolist(), columns["mean"].tolist()):
-                is_of_side = mean > 0 if side == "high" else mean < 0
-                if is_of_side and not book.is_dead(channel):
-                    want.setdefault((book.corpus.token_bytes[token].hex(), side), {})[row] = mean
+def tokens_of(tokens: TokenIndex) -> dict[str, dict]:
+    """Every entry of the token index by its bytes."""
+    return {t["bytes"]: t for n in range(len(tokens.leaves)) for t in tokens.leaf(n)["tokens"]}
+
+
+def means_by_hand(book: Book, values: np.ndarray) -> dict[tuple[str, str], dict[int, tuple[float, float]]]:
+    """(bytes, side) -> row -> (mean, |mean| / RMS) of all channels with a page, by loops over the activations."""
+    found: dict[tuple[str, str], dict[int, tuple[float, float]]] = {}
+    corpus = book.corpus
+    for row, channel in enumerate(book.published):
+        counted = corpus.is_measured & np.isfinite(values[:, channel])
+        column = values[counted, channel].astype(np.float64)
+        if book.is_dead(channel) or not column.any():
+            continue
+        rms = np.sqrt(np.mean(column**2))
+        for token in np.unique(corpus.token_ids[counted]):
+            mean = column[corpus.token_ids[counted] == token].mean()
+            if mean:
+                key = corpus.token_bytes[token].hex(), "high" if mean > 0 else "low"
+                found.setdefault(key, {})[row] = mean, abs(mean) / rms
+    return found
+
+
+@pytest.mark.parametrize("rows", [10**6, 40, 0])
+def test_a_token_has_the_channels_that_fire_on_it_most(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PRESETS, "full", replace(PRESETS["full"], token_rows=rows))
+    monkeypatch.setattr("generator.publish.search.tokens.LEAST", 2)
+    corpus, channels = toy_corpus(), toy_channels()
+    values = toy_values(corpus, channels)
+    index = search_index(open_book(toy_config(), corpus, toy_summary(corpus, channels, values), Labels([])))
+    want, listed, most = means_by_hand(index.book, values), tokens_of(index.tokens), index.tokens.most
+    assert {key for key, _ in want} <= set(listed)
+    lengths, room = [len(found) for found in want.values()], rows * len(index.book.published)
+    assert most == {10**6: TOKEN_CHANNELS, 0: 2}.get(rows, most)
+    if rows == 40:
+        assert 2 < most < max(lengths) and sum(min(n, most) for n in lengths) <= room
+        assert sum(min(n, most + 1) for n in lengths) > room
     for key, entry in listed.items():
         for side in ("high", "low"):
-            rows = dict(zip(entry[side]["row"], entry[side]["mean"]))
-            assert rows == pytest.approx(want.get((key, side), {}), rel=5e-4)
-            assert entry[side]["strength"] == sorted(entry[side]["strength"], reverse=True)
-    assert {key for key, _ in want} <= set(listed)
+            ranked = sorted(want.get((key, side), {}).items(), key=lambda item: (-item[1][1], item[0]))[:most]
+            assert entry[side]["row"] == [row for row, _ in ranked]
+            assert entry[side]["mean"] == pytest.approx([mean for _, (mean, _) in ranked], rel=5e-4)
+
+
+def test_a_list_names_collections_that_are_published_in_part(run: tuple[Corpus, Summary]) -> None:
+    whole = search_index(open_book(toy_config(), *run, Labels([]))).tokens
+    assert whole.head()["parts"] == []
+    part = search_index(open_book(toy_config(channels=["lora/L0/*", "sae/*"]), *run, Labels([]))).tokens
+    assert part.head()["parts"] == ["lora"]
+    rows = {
+        row for entry in tokens_of(part).values() for side in ("high", "low") for row in entry[side]["row"]
+    }
+    assert rows and rows <= set(range(len(part.book.published)))
 
 
 def test_a_peak_is_at_its_token(index: SearchIndex) -> None:

@@ -16,7 +16,7 @@ from generator.publish.exchange.foreign import (
     Interval,
     group_name,
 )
-from generator.summaries import Ragged, Summary
+from generator.summaries import Ragged, Summary, nothing_by_token
 
 LARGEST_SHIFT = 0.05
 """Of a bin: a histogram whose edges lie further than this from multiples of its bin width is left out, because a
@@ -118,6 +118,7 @@ def build_summary(
         example_values=values,
         top_tokens=empty,
         bottom_tokens=empty,
+        by_token=nothing_by_token(len(corpus.token_bytes)),
         profiles={},
         neighbours={"correlation": _correlated(rows)},
         cosines=[],

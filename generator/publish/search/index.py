@@ -32,7 +32,7 @@ class _Word:
     passages: list[int] = field(default_factory=list)
     tokens: list[tuple[int, str, int]] = field(
         default_factory=list
-    )  # (−count in the corpus, bytes, channels)
+    )  # (−count in the corpus, bytes, channels that fire)
 
     def entry(self) -> tuple[str, str, list[str]]:
         common = [f"{key}:{-count}:{n}" for count, key, n in sorted(self.tokens)[:TOKENS_PER_WORD]]
@@ -129,7 +129,7 @@ class SearchIndex:
         counts = self.tokens.counts
         for key, ids in self.tokens.tokens:
             for word in words(self.book.texts.alone[ids[0]]):
-                place = (-int(counts[ids].sum()), key, self.tokens.n_channels(ids))
+                place = (-int(counts[ids].sum()), key, self.tokens.n_firing(ids))
                 held.setdefault(word, _Word()).tokens.append(place)
         return {word: [list(w.rows.items()), w.passages, w.tokens] for word, w in held.items()}
 

@@ -1,32 +1,33 @@
-"""Which channels fire on a token, exact to the byte: the top-token lists of all channels turned round.
+"""Which channels fire on a token, exact to the byte: the strongest of all channels, from their means over the whole corpus.
 
-The mean of a channel at a token is over all its measured occurrences in the corpus, hence exact. A channel stands with a
-token when the token is among the channel's own highest or lowest ``summarize.top_tokens`` means, or under the peak of one of
-its examples.
+The mean of a channel at a token is over all its measured occurrences, hence exact; channels are compared by |mean| / RMS. A
+channel also stands with a token that is under the peak of one of its strongest examples.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float, Int
 
 from generator.publish.book import SCHEMA, Book
 from generator.publish.numbers import significant
 from generator.publish.search.postings import cut
-from generator.summaries import Ragged
 
-MOST = 48
-"""Channels of a token, per sign and for peaks."""
+LEAST = 8
+"""Channels of a token and sign, at least, where so many fire on it."""
+MOST_PEAKS = 48
+"""Channels of a token whose examples peak there."""
+LEAF_BYTES = 24_000
+"""What a file of tokens holds at most, about; a query reads one or two."""
 
-Row = tuple[int, float | None, int, float]
-"""(row of the table, mean, count, strength): strength is |mean| / reference RMS of the channel."""
+HIGH, LOW = 0, 1
 
 
 @dataclass(frozen=True)
 class TokenIndex:
-    """All tokens that some published channel stands with, by their bytes."""
+    """All tokens on which some published channel fires, by their bytes."""
 
     book: Book
 
@@ -34,99 +35,143 @@ class TokenIndex:
     def tokens(self) -> list[tuple[str, list[int]]]:
         """Bytes in hexadecimal, ascending, and the vocabulary entries that have them."""
         found: dict[str, list[int]] = {}
-        for token in sorted({*self._sides[0], *self._sides[1], *self._peaks}):
+        for token in sorted({*np.unique(self._lists["list"] // 2).tolist(), *self._peaks}):
             found.setdefault(self.book.corpus.token_bytes[token].hex(), []).append(token)
         return sorted(found.items())
 
     @cached_property
-    def leaves(self) -> list[list[dict[str, Any]]]:
-        """The entries of each file."""
-        entries = [self._entry(key, ids) for key, ids in self.tokens]
-        sizes = [120 + 8 * sum(len(e[n]["row"]) * 3 for n in ("high", "low", "peaks")) // 2 for e in entries]
-        return [list(part) for part in cut(entries, sizes)]
+    def leaves(self) -> list[list[tuple[str, list[int]]]]:
+        """The tokens of each file."""
+        rows = np.bincount(self._lists["list"] // 2, minlength=len(self.counts))
+        sizes = [
+            150 + 18 * sum(int(rows[i]) + min(MOST_PEAKS, len(self._peaks.get(i, ()))) for i in ids)
+            for _, ids in self.tokens
+        ]
+        return [list(part) for part in cut(self.tokens, sizes, LEAF_BYTES)]
 
-    def n_channels(self, ids: list[int]) -> int:
-        """How many channels list a token, high or low."""
-        return len({row for side in self._sides for i in ids for row, *_ in side.get(i, ())})
+    def n_firing(self, ids: list[int]) -> int:
+        """Channels of the run whose |mean| on a token is at least their RMS."""
+        return int(self.book.summary.by_token.n_firing[ids].sum())
 
     def head(self) -> dict[str, Any]:
-        """Which bytes each file begins with."""
+        """Which bytes each file begins with, and how many channels a list holds at most."""
         return {
             "schema": SCHEMA,
             "id": "search/tokens",
-            "first": [leaf[0]["bytes"] for leaf in self.leaves],
+            "first": [leaf[0][0] for leaf in self.leaves],
             "n_tokens": len(self.tokens),
+            "most": self.most,
+            "parts": self._parts(),
         }
 
     def leaf(self, number: int) -> dict[str, Any]:
         """One file of tokens."""
-        return {"schema": SCHEMA, "id": f"search/tokens/{number}", "tokens": self.leaves[number]}
+        entries = [self._entry(key, ids) for key, ids in self.leaves[number]]
+        return {"schema": SCHEMA, "id": f"search/tokens/{number}", "tokens": entries}
+
+    @property
+    def most(self) -> int:
+        """Channels of a token and sign: what summarising kept, fewer where the index would outgrow the site."""
+        return self._ranked[1]
+
+    def _parts(self) -> list[str]:
+        """Collections of which some channels have no page: for them the strongest of all may be missing from a list."""
+        measured = [channel.collection for channel in self.book.summary.channels]
+        return [name for name, held in self.book.collections.items() if len(held) < measured.count(name)]
 
     def _entry(self, key: str, ids: list[int]) -> dict[str, Any]:
         corpus = self.book.corpus
         return {
             "bytes": key,
-            "text": self.book.texts.alone[ids[0]],
             "token_ids": ids,
             "is_special": bool(corpus.is_special[ids].all()),
             "count": int(self.counts[ids].sum()),
-            "high": self._means(0, ids),
-            "low": self._means(1, ids),
+            "n_firing": self.n_firing(ids),
+            "high": self._means(HIGH, ids),
+            "low": self._means(LOW, ids),
             "peaks": self._examples(ids),
         }
 
     def _means(self, side: int, ids: list[int]) -> dict[str, list[Any]]:
-        rows = sorted((row for i in ids for row in self._sides[side].get(i, ())), key=lambda r: (-r[3], r[0]))
+        held = self._lists
+        parts = [np.arange(*np.searchsorted(held["list"], [2 * i + side, 2 * i + side + 1])) for i in ids]
+        found = np.concatenate(parts)
+        if len(ids) > 1:
+            found = found[np.lexsort((held["row"][found], -held["strength"][found]))]
+        found = found[: self.most]
         return {
-            "row": [row for row, *_ in rows[:MOST]],
-            "mean": [significant(mean, 4) for _, mean, *_ in rows[:MOST]],
-            "strength": [significant(strength, 3) for *_, strength in rows[:MOST]],
-            "count": [count for _, _, count, _ in rows[:MOST]],
+            "row": held["row"][found].tolist(),
+            "mean": [significant(mean, 4) for mean in held["mean"][found].tolist()],
         }
 
     def _examples(self, ids: list[int]) -> dict[str, list[Any]]:
         peaks = sorted((p for i in ids for p in self._peaks.get(i, {}).values()), key=lambda p: (-p[4], p[0]))
+        peaks = peaks[:MOST_PEAKS]
         return {
-            "row": [row for row, *_ in peaks[:MOST]],
-            "value": [significant(value, 4) for _, value, *_ in peaks[:MOST]],
-            "doc": [doc if doc in self.book.documents else -1 for _, _, doc, *_ in peaks[:MOST]],
-            "position": [position for *_, position, _ in peaks[:MOST]],
+            "row": [row for row, *_ in peaks],
+            "value": [significant(value, 4) for _, value, *_ in peaks],
+            "doc": [doc if doc in self.book.documents else -1 for _, _, doc, *_ in peaks],
+            "position": [position for *_, position, _ in peaks],
         }
 
     @cached_property
-    def counts(self) -> np.ndarray:
+    def counts(self) -> Int[np.ndarray, " vocabulary"]:
         """How often each vocabulary entry occurs among the measured tokens."""
         corpus = self.book.corpus
         return np.bincount(corpus.token_ids[corpus.is_measured], minlength=len(corpus.token_bytes))
 
     @cached_property
-    def _sides(self) -> tuple[dict[int, list[Row]], dict[int, list[Row]]]:
-        """Token -> rows: those that are high on it, those that are low."""
-        summary = self.book.summary
-        high: dict[int, list[Row]] = {}
-        low: dict[int, list[Row]] = {}
-        for row, index in enumerate(self.book.published):
-            if self.book.is_dead(index):
-                continue
-            rms = summary.channels[index].reference_rms or 1.0
-            for token, mean, count in _triples(summary.top_tokens, index):
-                if mean > 0:
-                    high.setdefault(token, []).append((row, mean, count, abs(mean) / rms))
-            for token, mean, count in _triples(summary.bottom_tokens, index):
-                if mean < 0:
-                    low.setdefault(token, []).append((row, mean, count, abs(mean) / rms))
-        return high, low
+    def _row_of(self) -> Int[np.ndarray, " channel"]:
+        """Row of the table of each channel; −1 without a page, or dead."""
+        rows = np.full(len(self.book.summary.channels), -1, np.int32)
+        rows[self.book.published] = np.arange(len(self.book.published))
+        rows[self.book.dead] = -1
+        return rows
+
+    @cached_property
+    def _rms(self) -> Float[np.ndarray, " channel"]:
+        """Over the measured tokens of the corpus; 1 where it is not known."""
+        statistics = self.book.summary.statistics
+        rms = np.hypot(statistics["mean"], statistics["std"])
+        return np.where(rms > 0, rms, 1.0)
+
+    @property
+    def _lists(self) -> dict[str, np.ndarray]:
+        """Columns ``list`` (twice the token, + 1 for the low ones), ``row``, ``mean``, ``strength``: strongest first."""
+        return self._ranked[0]
+
+    @cached_property
+    def _ranked(self) -> tuple[dict[str, np.ndarray], int]:
+        """All lists, cut, and how many rows one of them has at most."""
+        held = self.book.summary.by_token.strongest
+        token = np.repeat(np.arange(len(held.offsets) - 1, dtype=np.int32), np.diff(held.offsets))
+        row, mean = self._row_of[held.columns["channel"]], held.columns["mean"]
+        list_of = 2 * token + (mean < 0)
+        strength = np.abs(mean) / self._rms[held.columns["channel"]]
+        order = np.lexsort((row, -strength, list_of))
+        order = order[row[order] >= 0]
+        lengths = np.bincount(list_of[order])
+        most = self._most(lengths)
+        rank = np.arange(len(order)) - (np.cumsum(lengths) - lengths)[list_of[order]]
+        kept = order[rank < most]
+        columns = {"list": list_of, "row": row, "mean": mean, "strength": strength}
+        return {name: column[kept] for name, column in columns.items()}, most
+
+    def _most(self, lengths: Int[np.ndarray, " list"]) -> int:
+        room = self.book.preset.token_rows * len(self.book.published)
+        kept = int(self.book.summary.settings.get("token_channels", LEAST))
+        return next((m for m in range(kept, LEAST, -1) if np.minimum(lengths, m).sum() <= room), LEAST)
 
     @cached_property
     def _peaks(self) -> dict[int, dict[int, tuple[int, float, int, int, float]]]:
-        """Token -> row -> the strongest example with the token under its peak: (row, value, doc, position, strength)."""
+        """Token -> row -> the strongest of a channel's strongest examples that peak there: (row, value, doc, position, strength)."""
         found: dict[int, dict[int, tuple[int, float, int, int, float]]] = {}
-        corpus, channels = self.book.corpus, self.book.summary.channels
+        corpus = self.book.corpus
         for row, index in enumerate(self.book.published):
             if self.book.is_dead(index):
                 continue
-            rms = channels[index].reference_rms or 1.0
-            columns = self.book.summary.examples.of(index)
+            rms = float(self._rms[index])
+            columns = self._strongest_examples(index)
             tokens = corpus.token_ids[corpus.doc_offsets[columns["doc"]] + columns["position"]].tolist()
             places = zip(tokens, *(columns[n].tolist() for n in ("value", "doc", "position")))
             for token, value, doc, position in places:
@@ -135,7 +180,8 @@ class TokenIndex:
                     held[row] = (row, value, doc, position, abs(value) / rms)
         return found
 
-
-def _triples(ragged: Ragged, index: int) -> Iterator[tuple[int, float, int]]:
-    columns = ragged.of(index)
-    return zip(*(columns[name].tolist() for name in ("token_id", "mean", "count")))
+    def _strongest_examples(self, index: int) -> dict[str, np.ndarray]:
+        """Those of either sign; the others are chosen by chance."""
+        columns, groups = self.book.summary.examples.of(index), self.book.summary.groups
+        kept = np.isin(columns["group"], [groups.index(side) for side in ("top", "bottom") if side in groups])
+        return {name: column[kept] for name, column in columns.items()}

@@ -25,12 +25,12 @@ const OTHERS = 12
 export async function mount(element, head, context) {
   const index = new SearchIndex(context)
   const bytes = bytesOf(location.search)
-  const [token, near, alike] = await Promise.all([index.token(bytes), bytes ? index.tokensFrom(bytes, OTHERS) : [], variants(index, bytes), index.head()])
+  const [token, near, alike, { most, parts }] = await Promise.all([index.token(bytes), bytes ? index.tokensFrom(bytes, OTHERS) : [], variants(index, bytes), index.tokenHead(), index.head()])
   if (token) await index.rows?.load([...token.high.row, ...token.low.row, ...token.peaks.row])
   const others = [...alike, ...near].filter((one, place, all) => one.bytes !== bytes && all.findIndex((other) => other.bytes === one.bytes) === place)
   document.title = `${quotedOf(bytes)} · ${document.title}`
   element.replaceChildren(
-    ...(token ? known(token, index, context) : unknown(bytes, context)),
+    ...(token ? known(token, ruleOf(most, parts), index, context) : unknown(bytes, context)),
     ...(others.length ? [h("section", { class: "fb-panel", "aria-labelledby": "others" }, h("h2", { id: "others" }, "Other tokens"),
       h("ul", { class: "fb-token-links" }, ...others.slice(0, OTHERS).map((one) => h("li", {}, h("a", { href: tokenLink(one.bytes, context) },
         h("bdi", { class: "fb-token-mark", translate: "no" }, visible(textOf(one.bytes) ?? escaped(one.bytes)))), ` ${count(one.count)}`))))] : []),
@@ -53,27 +53,43 @@ function unknown(bytes, context) {
   return [
     h("header", { class: "fb-head" }, h("h1", {}, bytes ? h("code", {}, quotedOf(bytes)) : "Token")),
     h("p", { class: "fb-lead" }, bytes
-      ? "No channel of this site lists this token among its highest or lowest, and no example peaks there."
+      ? "The corpus does not hold this token where activations were measured, or no channel of this site is ever active on it."
       : "Which token? Type it in quotes into the search box: \" Wait\" with its space, \"\\n\" for a line break, \"\\xff\" for a byte."),
     h("p", {}, h("a", { href: context.linkTo("search") }, "Search")),
   ]
 }
 
-/** @param {Token} token @param {SearchIndex} index @param {Context} context */
-function known(token, index, context) {
+/**
+ * What the lists hold.
+ * @param {number} most
+ * @param {string[]} parts  collections of which some channels have no page
+ */
+function ruleOf(most, parts) {
+  const missing = parts.length ? ` Of ${parts.join(", ")} not every channel has a page, and one without a page may have taken another's place.` : ""
+  return `Of all channels, at most ${count(most)} whose mean here is largest against their own usual size (RMS), both over the whole corpus.${missing}`
+}
+
+/**
+ * @param {Token} token
+ * @param {string} rule
+ * @param {SearchIndex} index
+ * @param {Context} context
+ */
+function known(token, rule, index, context) {
   const { high, low, peaks } = token
   return [
     h("header", { class: "fb-head" },
       h("nav", { class: "fb-crumbs", "aria-label": "Breadcrumb" }, h("a", { href: context.linkTo("search") }, "Search"), h("span", { "aria-hidden": "true" }, "›"), h("span", {}, "token")),
-      h("h1", {}, h("code", { class: "fb-token-title", translate: "no" }, h("bdi", {}, visible(token.text))))),
+      h("h1", {}, h("code", { class: "fb-token-title", translate: "no" }, h("bdi", {}, visible(textOf(token.bytes) ?? escaped(token.bytes)))))),
     h("dl", { class: "fb-facts" },
       fact("as typed", h("code", { translate: "no" }, h("bdi", {}, visible(quotedOf(token.bytes))))),
       fact("bytes", h("code", {}, (token.bytes.match(/../g) ?? []).join(" ") || "none")),
       fact(token.token_ids.length > 1 ? "token ids" : "token id", token.token_ids.join(", ")),
       fact("measured", plural(token.count, "time")),
+      fact("fire on it", h("span", { title: "Channels whose |mean| here is at least their RMS over the corpus." }, plural(token.n_firing, "channel"))),
       token.is_special && fact("kind", "special token")),
-    means("Fires high on it", "Channels that have this token among their top tokens. The mean is over all its measured occurrences; the order is by |mean| against the channel's usual size (RMS).", high, index, context),
-    means("Fires low on it", "Signed channels that have it among their bottom tokens.", low, index, context),
+    means("Fires high on it", `Positive means. ${rule}`, high, index, context),
+    means("Fires low on it", `Negative means, of signed channels. ${rule}`, low, index, context),
     peaks.row.length > 0 && examples(peaks, index, context),
   ].filter((part) => part instanceof HTMLElement)
 }
@@ -90,14 +106,14 @@ function fact(name, value) {
  * @param {SearchIndex} index
  * @param {Context} context
  */
-function means(title, caption, { row, mean, strength, count: counts }, index, context) {
+function means(title, caption, { row, mean }, index, context) {
   if (!row.length) return null
   const rows = row.map((at, place) => {
     const held = /** @type {Row} */ (index.rows?.get(at))
     return h("tr", {}, nameCell(held, context), thumbCell(held), figure(number(mean[place], { sign: true })),
-      figure(`${number(strength[place])} ×`), figure(count(counts[place])), figure(`${number(held.min)} … ${number(held.max)}`))
+      figure(`${number(Math.abs(mean[place]) / Math.hypot(held.mean ?? NaN, held.std ?? NaN))} ×`), figure(`${number(held.min)} … ${number(held.max)}`))
   })
-  return tableOf(title, caption, ["Channel", "Activations", "Mean here", "Against RMS", "Count", "Its range"], rows)
+  return tableOf(title, caption, ["Channel", "Activations", "Mean here", "Against RMS", "Its range"], rows)
 }
 
 /** @param {Token["peaks"]} peaks @param {SearchIndex} index @param {Context} context */
@@ -108,7 +124,7 @@ function examples({ row, value, doc, position }, index, context) {
       : h("a", { href: context.linkTo(`doc/${doc[place]}`, documentHash(position[place], held.id)) }, `document ${doc[place]}, token ${count(position[place])}`)
     return h("tr", {}, nameCell(held, context), thumbCell(held), figure(number(value[place], { sign: true })), h("td", {}, link))
   })
-  return tableOf("Peaks on it", "The strongest example of each channel whose peak is this token.", ["Channel", "Activations", "Activation", "Where"], rows)
+  return tableOf("Peaks on it", "Channels with this token under the peak of one of their strongest examples, each with the strongest of these.", ["Channel", "Activations", "Activation", "Where"], rows)
 }
 
 /** @param {Row} row @param {Context} context */
