@@ -429,14 +429,16 @@ def _train(config: RunConfig, folders: Folders, out: Artifact, progress: Progres
     from generator.measure.training.recovered import LossMeter
 
     corpus, activations, chunks = _stored_activations(config, folders)
-    meter, models = LossMeter(config, corpus, progress), Models(config, corpus, progress)
+    models = Models(config, corpus, progress)
+    meter = LossMeter(config, corpus, progress, models)
+    read = [_manifest_key(stage_named(name), folders) for name in stage_named("train").needs]
     facts: dict[str, Any] = {}
     for table in config.collections:
         if table.train is not None:
+            # its own key, so that one that is finished stays when another changes or the run is killed
+            key = content_key(read, table.model_dump(exclude={"path"}), _models_read(config, [table]))
             source = open_source(table, corpus, activations, chunks, models)
-            facts |= train_collection(
-                table, source, corpus, out.folder / table.name, progress, out.key, meter
-            )
+            facts |= train_collection(table, source, corpus, out.folder / table.name, progress, key, meter)
             source.close()
     return facts
 
@@ -458,7 +460,8 @@ def _collect(config: RunConfig, folders: Folders, out: Artifact, progress: Progr
     from generator.summarize import dictionary_map, finish
 
     corpus, activations, chunks = _stored_activations(config, folders)
-    meter, models = LossMeter(config, corpus, progress), Models(config, corpus, progress)
+    models = Models(config, corpus, progress)
+    meter = LossMeter(config, corpus, progress, models)
     facts: dict[str, Any] = {}
     for table in config.collections:
         table = with_hook_points(table, config)

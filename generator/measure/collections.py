@@ -10,7 +10,7 @@ import numpy as np
 import orjson
 from jaxtyping import Int
 
-from generator.artifacts import read_json, to_json, write_bytes
+from generator.artifacts import read_json, remove_dead_temporaries, to_json, write_bytes
 from generator.blocks import Activations, Block, Channel, Corpus, Directions, SparseBlock
 from generator.config import CollectionTable, RunConfig
 from generator.errors import FeaturebookError, nearest
@@ -100,10 +100,18 @@ def train_collection(
 ) -> dict[str, Any]:  # fmt: skip
     """Trains one dictionary into its folder, or goes on from the checkpoint there; then measures its loss recovered.
 
+    One that was finished with the same key is left as it is.
+
     Returns:
         Facts for the manifest.
     """
     assert table.train is not None
+    remove_dead_temporaries(folder)
+    finished = _finished(folder, key)
+    if finished:
+        progress.note(f"{table.name} is trained already")
+        progress.advance(finished["n_tokens_seen"])
+        return {f"n_latents_{table.name}": finished["n_features"]}
     split = table.train.held_out, table.train.seed
     metadata: dict[str, Any] = (
         {"input_channels": source.inputs} if source.inputs else {"places": source.facts["places"]}
@@ -112,11 +120,36 @@ def train_collection(
     rows = _rows(source, corpus, split)
     result = train(rows, table.train, folder, progress, key, metadata, n_places)
     facts = result.facts | {"curves": _curves(folder / "metrics.jsonl")}
-    if table.loss_documents and source.inputs:
-        facts |= {"loss_recovered": meter.of(result.dictionary, source.inputs, split, table.loss_documents)}
+    if _has_loss(table, source):
+        facts |= {"loss_recovered": _loss_recovered(meter, result.dictionary, table, source, split)}
         append_line(folder / "metrics.jsonl", {"loss_recovered": facts["loss_recovered"]})
-    write_bytes(folder / "training.json", to_json(facts))
-    return {f"n_latents_{table.name}": result.dictionary.n_features}
+    write_bytes(folder / "training.json", to_json(facts | {"key": key}))
+    return {f"n_latents_{table.name}": facts["n_features"]}
+
+
+def _finished(folder: Path, key: str) -> dict[str, Any] | None:
+    """``training.json`` of a dictionary that was trained to the end from the same data with the same settings."""
+    is_there = any((folder / name).is_file() for name in ("sae_weights.safetensors", "model.safetensors"))
+    if not is_there or not (folder / "training.json").is_file():
+        return None
+    facts = read_json(folder / "training.json")
+    return facts if facts.get("key") == key else None
+
+
+def _has_loss(table: CollectionTable, source: Source) -> bool:
+    """Whether rebuilding what the dictionary reads has one meaning: of the adapter's scalars, or of one place."""
+    return table.loss_documents > 0 and (bool(source.inputs) or len(source.facts["places"]) == 1)
+
+
+def _loss_recovered(
+    meter: LossMeter, dictionary: Dictionary, table: CollectionTable, source: Source,
+    split: tuple[float, int] | None,
+) -> dict[str, Any]:  # fmt: skip
+    if source.inputs:
+        return meter.of(dictionary, source.inputs, split, table.loss_documents)
+    assert isinstance(source, ModelSource)
+    with source.at_rest():
+        return meter.of_place(dictionary, table, split)
 
 
 def _rows(source: Source, corpus: Corpus, split: tuple[float, int]) -> Rows:
@@ -165,8 +198,8 @@ def open_stream(
         loadings=[loadings] if source.inputs else [],
         facts=facts | {k: v for k, v in source.facts.items() if k != "notes"},
     )
-    if table.loss_documents and source.inputs and "loss_recovered" not in stream.facts:
-        found = meter.of(dictionary, source.inputs, _split(stream.facts), table.loss_documents)
+    if _has_loss(table, source) and "loss_recovered" not in stream.facts:
+        found = _loss_recovered(meter, dictionary, table, source, _split(stream.facts))
         stream.facts["loss_recovered"] = found
     rms = _reference_rms(stream, docs)
     return replace(

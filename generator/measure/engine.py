@@ -1,7 +1,8 @@
 """Runs pieces of text through the model and hands back what the sites recorded."""
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -137,6 +138,18 @@ class Engine:
         """The bare forward pass: no cache (it would switch packing off), no head unless it is adapted."""
         options = {"use_cache": False} if "use_cache" in self._accepts else {}
         return self._forward_with(**inputs, **options)
+
+    @contextmanager
+    def at_rest(self) -> Iterator[None]:
+        """In the block the model has its own attention, for passes that are not the engine's."""
+        is_packed = self.layout == "packed"
+        if is_packed:
+            _set_attention(self.model, self._own_attention)
+        try:
+            yield
+        finally:
+            if is_packed:
+                _set_attention(self.model, ATTENTION)
 
     def close(self) -> None:
         """Leaves the model as it was: its own attention, no hooks."""

@@ -4,7 +4,7 @@ The model's own activations never go to disk: they are made block by block, in t
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any, Protocol, runtime_checkable
@@ -308,6 +308,14 @@ class ModelSource:
             Block(span.start, values[start:stop], is_measured[start:stop])
             for span, start, stop in zip(spans, bounds, bounds[1:])
         ]
+
+    @contextmanager
+    def at_rest(self) -> Iterator[None]:
+        """In the block the models can be run by others."""
+        with ExitStack() as stack:
+            for reader in self._readers:
+                stack.enter_context(reader.engine.at_rest())
+            yield
 
     def close(self) -> None:
         """Removes hooks; the models stay loaded for the next collection."""

@@ -262,10 +262,12 @@ def _loss_rows(found: dict[str, Any]) -> list[dict[str, str]]:
     losses, value = _dict(found.get("loss")), found.get("value")
     baseline = str(found.get("baseline") or "the baseline")
     where = "held-out documents" if found.get("is_held_out") else "documents"
-    note = (
-        f"share of the adapter's gain that is left when its writes are rebuilt from the latents: (CE with the {baseline} − CE "
-        f"rebuilt) / (CE with the {baseline} − CE as it is)"
+    what = (
+        "what the place is worth to the next token that is left when its vectors are"
+        if found.get("replayed")
+        else "the adapter's gain that is left when its writes are"
     )
+    note = f"share of {what} rebuilt from the latents: (CE with the {baseline} − CE rebuilt) / (CE with the {baseline} − CE as it is)"
     reason = str(found.get("undefined") or "it is not known")
     rows = [
         _row("loss recovered", percent(value), note)
@@ -311,8 +313,8 @@ def _dict(value: Any) -> dict[str, Any]:
 
 
 def _setting(value: Any) -> str:
-    if isinstance(value, float):
-        return three_digits(value)
+    if isinstance(value, float):  # as it was set, not rounded
+        return plain(f"{value:,.10g}".replace("-", "−"))
     if isinstance(value, bool) or value is None:
         return {True: "yes", False: "no", None: UNDEFINED}[value]
     if isinstance(value, int):

@@ -174,7 +174,35 @@ def test_training_on_a_place_of_the_model(make_toy: Callable[..., Toy], tmp_path
     rebuilt = trained.reconstruct(x.float()).double()
     fvu = float((x - rebuilt).square().sum() / (x - x.mean(0)).square().sum())
     assert facts["held_out"]["fvu"] == pytest.approx(fvu, rel=1e-3)
+    recovered = facts["loss_recovered"]
+    assert recovered["is_held_out"] and recovered["replayed"] == "adapted model.layers.1:output"
+    assert latents(folder, "sae").facts["collections"]["sae"]["loss_recovered"] == recovered
     assert facts["held_out"]["n_tokens"] == side.sum() == corpus.is_measured.sum() - facts["n_train_tokens"]
+
+
+def test_a_finished_dictionary_is_not_trained_again(make_toy: Callable[..., Toy], tmp_path: Path) -> None:
+    """When another collection changes, or a run is killed in the training of a later one."""
+    toy = make_toy("qwen2")
+    settings = {"batch": 8, "held_out": 0.3, "width": 24, "k": 2, "warmup_steps": 1, "dead_after": 10**6}
+    tables = [{"name": name, "loss_documents": 0, "train": settings} for name in ("first", "second")]
+    folder = run(toy, tmp_path, *tables) / "dictionaries"
+
+    def written() -> list[int]:
+        return [
+            (folder / name / "sae_weights.safetensors").stat().st_mtime_ns for name in ("first", "second")
+        ]
+
+    before = written()
+    (folder / "first" / ".cfg.json.999999999.tmp").write_text("left by a killed process")
+    changed = tables[1] | {"train": settings | {"k": 3}}
+    run(toy, tmp_path, tables[0], changed)
+    assert written()[0] == before[0] and written()[1] != before[1]
+    assert not list(folder.glob("*/.*.tmp"))
+    (folder / "manifest.json").unlink()  # as when a run is killed before the stage has ended
+    (folder / "first" / "sae_weights.safetensors").unlink()
+    second = (folder / "second" / "sae_weights.safetensors").stat().st_mtime_ns
+    run(toy, tmp_path, tables[0], changed)
+    assert written()[1] == second and written()[0] > before[0]
 
 
 # --- the hub ------------------------------------------------------------------------------------------------------

@@ -107,7 +107,7 @@ def test_the_page_says_what_is_known(publication: Publication) -> None:
     head = publication.front_matter("sae")["collection"]
     rows = {row["name"]: row["value"] for row in head["rows"]}
     assert rows["dead"] == "12.5 %" and rows["architecture"] == "jumprelu" and rows["held-out L0"] == "4.25"
-    assert {row["name"]: row["value"] for row in head["settings"]}["lr"] == "5.00 × 10⁻⁴"
+    assert {row["name"]: row["value"] for row in head["settings"]}["lr"] == "0.0005"
     adapter = {row["name"]: row["value"] for row in publication.front_matter("lora")["collection"]["rows"]}
     assert adapter["directions"] == "17" and adapter["rank"] == "1, 3" and adapter["basis"] == "svd"
 

@@ -19,15 +19,17 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from generator.blocks import Corpus
-from generator.config import RunConfig
+from generator.config import CollectionTable, RunConfig
 from generator.measure.analyze.ablation import adapted_modules, choose_documents, list_parts, places_of
 from generator.measure.analyze.anatomy import Anatomy, study
 from generator.measure.analyze.capture import Feed, feeds
 from generator.measure.analyze.sample import hashes
 from generator.measure.analyze.tail import log_probabilities, logits
 from generator.measure.dictionaries import Dictionary
+from generator.measure.effects.reading import PlaceReader
 from generator.measure.lora import AdaptedModule
 from generator.measure.model import load_model
+from generator.measure.streams import Models
 from generator.measure.training.rows import is_held_out
 from generator.progress import Progress
 
@@ -48,6 +50,8 @@ class LossMeter:
     config: RunConfig
     corpus: Corpus
     progress: Progress
+    models: Models
+    """What collections over places of a model read."""
 
     @cached_property
     def _model(self) -> nn.Module:
@@ -68,6 +72,22 @@ class LossMeter:
             self._model, self.corpus, dictionary, inputs, docs=self._documents(split, n_documents),
             basis=self.config.extract.basis, collection=self.config.collection,
         )  # fmt: skip
+        return found | {"is_held_out": split is not None}
+
+    def of_place(
+        self, dictionary: Dictionary, table: CollectionTable, split: tuple[float, int] | None
+    ) -> dict[str, Any]:
+        """The same of a dictionary over one place of a model.
+
+        Args:
+            dictionary: Over the place.
+            table: Its collection.
+            split: See ``of``.
+        """
+        from generator.measure.training.replayed import loss_replayed
+
+        reader = PlaceReader(table, self.models)
+        found = loss_replayed(reader, self.corpus, dictionary, self._documents(split, table.loss_documents))
         return found | {"is_held_out": split is not None}
 
     def _documents(self, split: tuple[float, int] | None, n: int) -> list[int]:
@@ -103,9 +123,8 @@ def loss_recovered(
         ``helped``, the same over the documents whose loss the adapter lowers, where it raises that of others; ``baseline``.
     """
     anatomy = study(model)
-    name = type(anatomy.model).__name__
-    if not name.endswith(("ForCausalLM", "LMHeadModel")):
-        return {"value": None, "undefined": f"{name} predicts no next token, so there is no loss to recover."}
+    if why := why_undefined(anatomy):
+        return {"value": None, "undefined": why}
     adapted = adapted_modules(anatomy.model, basis)
     columns = _columns(anatomy.model, adapted, collection, inputs)
     is_whole = all((own >= 0).all() for own in columns)
@@ -113,28 +132,41 @@ def loss_recovered(
     with torch.no_grad():
         for feed in feeds(corpus, batch_tokens=batch_tokens, device=anatomy.device, docs=docs):
             totals += _three_passes(anatomy, corpus, feed, adapted, columns, dictionary)
-    found = _share(totals) | {"baseline": "adapter off" if is_whole else "directions that it reads off"}
+    found = share_of(totals) | {"baseline": "adapter off" if is_whole else "directions that it reads off"}
     is_helped = totals[2] > totals[0]
     if is_helped.any() and (totals[2] < totals[0]).any():
-        found["helped"] = _share(totals[:, is_helped])
+        found["helped"] = share_of(totals[:, is_helped])
     return found
 
 
-def _share(totals: Float[np.ndarray, "k doc"]) -> dict[str, Any]:
+def why_undefined(anatomy: Anatomy) -> str:
+    """The sentence why a model has no loss to recover; empty where it has one."""
+    name = type(anatomy.model).__name__
+    is_causal = name.endswith(("ForCausalLM", "LMHeadModel"))
+    return "" if is_causal else f"{name} predicts no next token, so there is no loss to recover."
+
+
+def share_of(totals: Float[np.ndarray, "k doc"], what: str = "adapter") -> dict[str, Any]:
+    """What the sums of ``PASSES`` and the number of tokens, by document, come to.
+
+    Args:
+        totals: One row for each pass, then tokens.
+        what: Whose absence is the baseline.
+    """
     *sums, n = totals.sum(1)
     losses = np.array(sums) / n if n else np.full(len(PASSES), math.nan)
     counts = {"n_tokens": int(n), "n_documents": int((totals[-1] > 0).sum())}
-    return _ratio(losses) | counts
+    return _ratio(losses, what) | counts
 
 
-def _ratio(losses: Float[np.ndarray, " k"]) -> dict[str, Any]:
+def _ratio(losses: Float[np.ndarray, " k"], what: str) -> dict[str, Any]:
     full, rebuilt, baseline = losses.tolist()
     if not np.isfinite(losses).all():
         return {"value": None, "undefined": "A cross-entropy is not finite, or no token has a next one."}
     found: dict[str, Any] = {"value": None, "loss": dict(zip(PASSES, losses.tolist()))}
     if baseline - full < LEAST_GAIN:
         return found | {
-            "undefined": f"The adapter changes the loss of these documents by {full - baseline:+.4f} nats per token: there is "
+            "undefined": f"The {what} changes the loss of these documents by {full - baseline:+.4f} nats per token: there is "
             "nothing to recover."
         }
     return found | {"value": (baseline - rebuilt) / (baseline - full)}
@@ -163,18 +195,18 @@ def _three_passes(
 ) -> Float[np.ndarray, "k doc"]:
     recorded = torch.zeros(*feed.token_ids.shape, dictionary.d_in)
     with recording(adapted, columns, recorded):
-        full, n_tokens = _loss(logits(anatomy, feed.inputs()), feed, corpus)
+        full, n_tokens = summed_loss(logits(anatomy, feed.inputs()), feed, corpus)
     flat = recorded.flatten(0, 1).to(dictionary.W_enc.device)
     rebuilt = dictionary.decode(dictionary.encode_sparse(flat)).cpu().view_as(recorded)
-    kept = torch.from_numpy(_is_measured(feed, corpus))[..., None]
+    kept = torch.from_numpy(measured_in(feed, corpus))[..., None]
     sums = [full]
     for scalars in (torch.where(kept, rebuilt, recorded), torch.zeros_like(recorded)):
         with replaying(adapted, columns, scalars):
-            sums.append(_loss(logits(anatomy, feed.inputs()), feed, corpus)[0])
+            sums.append(summed_loss(logits(anatomy, feed.inputs()), feed, corpus)[0])
     return np.stack([*sums, n_tokens])
 
 
-def _is_measured(feed: Feed, corpus: Corpus) -> Bool[np.ndarray, "doc width"]:
+def measured_in(feed: Feed, corpus: Corpus) -> Bool[np.ndarray, "doc width"]:
     """The corpus's mask at every place of a batch, overlap with the piece before included; padding counts as False."""
     kept = feed.kept.cpu().numpy()
     n_kept = kept.sum(1)
@@ -184,7 +216,7 @@ def _is_measured(feed: Feed, corpus: Corpus) -> Bool[np.ndarray, "doc width"]:
     return is_real & corpus.is_measured[np.clip(rows, 0, corpus.n_tokens - 1)]
 
 
-def _loss(output: Tensor, feed: Feed, corpus: Corpus) -> Float[np.ndarray, "2 doc"]:
+def summed_loss(output: Tensor, feed: Feed, corpus: Corpus) -> Float[np.ndarray, "2 doc"]:
     """Sum of −log p(next token) over measured tokens that have a next one, and their number, by document."""
     rows = feed.rows
     following = np.minimum(rows + 1, corpus.n_tokens - 1)
