@@ -73,7 +73,7 @@ QUERIES = {
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>search</title>
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; script-src 'self'; connect-src 'self'; img-src data:">
 <form class="fb-search" data-root="."><input id="fb-search-input" name="q"></form>
-<script type="module" src="assets/search.mjs"></script>"""
+<script type="module" src="assets/main.mjs"></script>"""
 WATCH = """() => { const input = document.getElementById("fb-search-input")
 input.addEventListener("input", () => { window.began = performance.now(); window.took = null })
 new MutationObserver(() => { const list = document.getElementById("fb-search-list")

@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import re
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -159,18 +158,6 @@ def test_title_and_address_come_from_the_run(site: Path) -> None:
 
 def test_python_and_templates_stay_out_of_the_site(site: Path) -> None:
     assert not list(site.rglob("*.py*")) and not (site / "channel.html").exists()
-
-
-def test_served_modules_are_ours_without_their_comments(site: Path) -> None:
-    hook = next(iter(load_config(str(ROOT / "mkdocs.yml")).hooks.values()))
-    served = sorted((site / "assets").rglob("*.mjs"))
-    assert len(served) > 20
-    for path in served:
-        own = (ROOT / "site_assets" / path.relative_to(site)).read_text("utf-8")
-        assert "/**" not in path.read_text("utf-8")
-        assert path.read_text("utf-8") == hook.lighter(own, ".mjs"), "the repository's own file is as it was"
-        strings = re.findall(r"""(?<!\\\\)["'`][^"'`\n]*["'`]""", hook.COMMENTS[".mjs"].sub("", own))
-        assert not [text for text in strings if "*/" in text], "a string would have been cut"
 
 
 def test_shards_are_the_same_files(site: Path) -> None:

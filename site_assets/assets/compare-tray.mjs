@@ -3,6 +3,7 @@
  * what it holds and the way to the page that compares.
  */
 import { h } from "./elements.mjs"
+import { quiet } from "./quiet.mjs"
 import { readableId } from "./shards.mjs"
 
 /** @typedef {import("./main.mjs").Context} Context */
@@ -50,12 +51,11 @@ export function compareUrl(ids, context) {
 }
 
 /**
- * A button that puts a channel into the tray, with its state.
+ * Makes a button put a channel into the tray, and show whether it is there.
+ * @param {HTMLElement} button
  * @param {string} id
- * @returns {HTMLButtonElement}
  */
-export function trayButton(id) {
-  const button = h("button", { type: "button", class: "fb-button fb-tray-button" })
+function connectButton(button, id) {
   const show = () => {
     const isIn = trayed().includes(id)
     button.setAttribute("aria-pressed", String(isIn))
@@ -65,7 +65,6 @@ export function trayButton(id) {
   button.addEventListener("click", () => toggle(id))
   document.addEventListener("fb-tray", show)
   show()
-  return button
 }
 
 /**
@@ -74,7 +73,7 @@ export function trayButton(id) {
  * @returns {HTMLButtonElement}
  */
 export function trayMark(id) {
-  const button = h("button", { type: "button", class: "fb-row-star fb-row-tray", "aria-label": `Compare ${id}`, title: "Put aside, to compare with others" })
+  const button = h("button", { type: "button", class: "fb-row-mark fb-row-tray", "aria-label": `Compare ${id}`, title: "Put aside, to compare with others" })
   const show = () => {
     const isIn = trayed().includes(id)
     button.setAttribute("aria-pressed", String(isIn))
@@ -88,14 +87,15 @@ export function trayMark(id) {
 }
 
 /**
- * The button in the head of a channel's page, and the tray.
+ * The button in the head of a channel's page, and the tray. What is in the tray can wait: asking the browser for it holds the page up.
  * @param {string} id
  * @param {Context} context
  */
-export function offerCompare(id, context) {
+export async function offerCompare(id, context) {
   if (document.documentElement.dataset.single !== undefined) return
-  const actions = document.querySelector(".fb-head__actions")
-  if (actions && !actions.querySelector(".fb-tray-button")) actions.prepend(trayButton(id))
+  await quiet()
+  const button = /** @type {HTMLElement | null} */ (document.querySelector(".fb-tray-button"))
+  if (button) connectButton(button, id)
   showTray(context)
 }
 

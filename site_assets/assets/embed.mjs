@@ -23,11 +23,9 @@ export function panelsOf(page = document) {
   return found
 }
 
-/** Takes everything but one part away, once the page is drawn, when the address asks for it. */
+/** Takes everything but one part away, once the page is drawn. */
 export function embedPanel() {
   const query = new URLSearchParams(location.search)
-  if (query.get("embed") !== "1") return
-  document.documentElement.classList.add("fb-embed")
   document.addEventListener("click", openOutside, { capture: true })
   const article = document.querySelector("article")
   if (!article) return

@@ -7,6 +7,8 @@ import { linearScale, quantileScale } from "./heatmap/scale.mjs"
 import { sourceText, groupTokens, stripOfExample } from "./heatmap/tokens.mjs"
 import { exampleList, repaint } from "./examples.mjs"
 import { documentHash, formatState, hashOf, parseState } from "./hash.mjs"
+import { quiet } from "./quiet.mjs"
+import { needStyle } from "./styles.mjs"
 
 /** @typedef {import("./shards.mjs").ChannelShard} ChannelShard */
 /** @typedef {import("./shards.mjs").Example} Example */
@@ -131,6 +133,9 @@ export function leftOut({ groups, preset }, show) {
   return `${count(sum("n_examples"))} of ${count(sum("n_found"))} examples that were kept: this site has the ${preset} preset, with fewer and shorter examples.`
 }
 
+/** Examples of a list that fill a screen: the others are drawn when the page can already be used. */
+const FIRST = 14
+
 /** The examples with their controls. */
 export class ExampleView {
   /**
@@ -151,7 +156,12 @@ export class ExampleView {
     addEventListener("hashchange", () => this.#set(this.#viewOf(location.hash)))
     this.list.addEventListener("fb-value", (event) => this.brush?.point(/** @type {CustomEvent<number | null>} */ (event).detail))
     this.#drawControls()
-    this.#draw()
+    const rest = this.#draw(FIRST)
+    box.setAttribute("aria-busy", "true")
+    void quiet().then(() => {
+      rest()
+      box.removeAttribute("aria-busy")
+    })
     this.#carry()
   }
 
@@ -316,19 +326,32 @@ export class ExampleView {
       button.setAttribute("aria-pressed", String(button.getAttribute("data-text") === this.view.text))
   }
 
-  #draw() {
+  /**
+   * Draws the examples anew.
+   * @param {number} [first]  how many of each list, when the page opens; the function draws the others
+   */
+  #draw(first) {
     const scale = this.#scale()
     const documentHref = (/** @type {Example} */ { doc, position }) => this.context.linkTo(`doc/${doc}`, documentHash(position, this.shard.id))
+    /** @type {(() => void)[]} */
+    const waiting = []
+    const lists = (/** @type {Example[]} */ examples) => {
+      const { list, drawRest } = exampleList(examples, frame, mode, first)
+      waiting.push(drawRest)
+      return list
+    }
+    /** @type {import("./examples.mjs").Frame} */
     const frame = {
       shard: this.shard,
       scale,
       documentHref,
       inDocument: (/** @type {Example} */ example) => this.#inDocument(example, example.has_page ? documentHref(example) : null),
     }
+    this.frame = frame
     const mode = /** @type {import("./examples.mjs").Mode} */ (this.view.text)
     const parts = sections(this.shard, this.view).flatMap(({ heading, examples }) => [
       heading && h("h3", { class: "fb-band" }, heading),
-      examples.length ? exampleList(examples, frame, mode) : heading ? h("p", { class: "fb-note" }, "None.") : null,
+      examples.length ? lists(examples) : heading ? h("p", { class: "fb-note" }, "None.") : null,
     ])
     const nodes = parts.filter((part) => part instanceof HTMLElement)
     const note = this.view.range ? null : oneSided(this.shard, this.view.show)
@@ -337,12 +360,13 @@ export class ExampleView {
     if (rest && nodes.length) nodes.push(h("p", { class: "fb-note" }, rest, " ", h("a", { href: `${this.context.root}shards/#presets` }, "What is left out")))
     this.list.replaceChildren(...(nodes.length ? nodes : [h("p", { class: "fb-note" }, this.#emptyNote())]))
     this.legend.replaceChildren(legend(scale))
+    return () => waiting.forEach((drawRest) => drawRest())
   }
 
   /** The box of an example's document; what draws it is fetched when somebody asks. @param {Example} example @param {string | null} href */
   #inDocument(example, href) {
     const box = h("div", { class: "fb-indoc" })
-    void import("./in-document.mjs").then(({ inDocument }) => box.replaceWith(inDocument(example, this.shard, this.#scale(), this.context, href)))
+    void Promise.all([import("./in-document.mjs"), needStyle("prose")]).then(([{ inDocument }]) => box.replaceWith(inDocument(example, this.shard, this.#scale(), this.context, href)))
     return box
   }
 
@@ -353,6 +377,7 @@ export class ExampleView {
 
   #recolour() {
     const scale = this.#scale()
+    if (this.frame) this.frame.scale = scale
     repaint(this.list, scale)
     this.legend.replaceChildren(legend(scale))
   }

@@ -29,6 +29,7 @@ const reach = 10
 export function exampleFigure({ example, others }, frame, mode = "compact") {
   const href = example.has_page ? frame.documentHref(example) : null
   const strip = { ...stripOfExample(example, frame.shard), href }
+  const groups = groupTokens(strip)
   const toggle = h("button", {
     class: "fb-example__toggle",
     type: "button",
@@ -37,7 +38,7 @@ export function exampleFigure({ example, others }, frame, mode = "compact") {
   })
   const text = h("div", { class: "fb-example__text" })
   const more = h("div", { class: "fb-example__more", hidden: true })
-  const caption = h("figcaption", { class: "fb-hidden" }, captionOf(strip, example.value, example.group))
+  const caption = h("figcaption", { class: "fb-hidden" }, captionOf(strip, groups, example.value, example.group))
   const figure = h(
     "figure",
     { class: "fb-example", "data-doc": example.doc },
@@ -48,7 +49,7 @@ export function exampleFigure({ example, others }, frame, mode = "compact") {
     caption,
     more,
   )
-  const draw = (/** @type {boolean} */ isOpen) => drawText(text, strip, frame.scale, isOpen)
+  const draw = (/** @type {boolean} */ isOpen) => drawText(text, strip, groups, frame.scale, isOpen)
   const open = (/** @type {boolean} */ isOpen) => {
     figure.classList.toggle("is-open", isOpen)
     toggle.setAttribute("aria-expanded", String(isOpen))
@@ -105,11 +106,11 @@ function leaveDocument(figure) {
 /**
  * @param {HTMLElement} box
  * @param {import("./heatmap/tokens.mjs").Strip} strip
+ * @param {import("./heatmap/tokens.mjs").Group[]} groups
  * @param {Scale} scale
  * @param {boolean} isOpen
  */
-function drawText(box, strip, scale, isOpen) {
-  const groups = groupTokens(strip)
+function drawText(box, strip, groups, scale, isOpen) {
   const range = isOpen ? undefined : around(groups, strip.target, reach)
   box.replaceChildren(tokenRun(strip, scale, { groups, range }))
   if (isOpen) {
@@ -225,16 +226,15 @@ export async function copyFrom(button, label, text) {
  * @param {Example[]} examples
  * @param {Frame} frame
  * @param {Mode} [mode]
- * @returns {HTMLElement}
+ * @param {number} [first]  how many are drawn at once; the others by `drawRest`
+ * @returns {{list: HTMLElement, drawRest: () => void}}
  */
-export function exampleList(examples, frame, mode = "compact") {
-  const list = h(
-    "div",
-    { class: "fb-examples" },
-    ...foldIdentical(examples).map((folded) => exampleFigure(folded, frame, mode)),
-  )
+export function exampleList(examples, frame, mode = "compact", first = Infinity) {
+  const folded = foldIdentical(examples)
+  const figures = (/** @type {number} */ from, /** @type {number} */ to) => folded.slice(from, to).map((one) => exampleFigure(one, frame, mode))
+  const list = h("div", { class: "fb-examples" }, ...figures(0, first))
   attachHeatmap(list)
-  return list
+  return { list, drawRest: () => list.append(...figures(first, Infinity)) }
 }
 
 /**

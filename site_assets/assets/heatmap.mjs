@@ -78,8 +78,7 @@ export function paint(run, scale) {
   Array.from(run.children).forEach((span, index) => {
     const { value } = state.groups[state.from + index]
     const tone = value === null ? "fb-unmeasured" : toneOf(scale.t(value))
-    const others = Array.from(span.classList).filter((name) => !/^([pn]\d+|fb-unmeasured)$/.test(name))
-    span.className = [...others, tone].filter(Boolean).join(" ")
+    span.className = `${span.className.replace(/ (?:[pn]\d+|fb-unmeasured)(?= |$)/g, "")}${tone && ` ${tone}`}`
   })
 }
 
@@ -107,11 +106,11 @@ export function legend(scale) {
 /**
  * A sentence about the peak of an example: the figure's caption.
  * @param {Strip} strip
+ * @param {Group[]} groups  its tokens
  * @param {number} value
  * @param {string} group
  */
-export function captionOf(strip, value, group) {
-  const groups = groupTokens(strip)
+export function captionOf(strip, groups, value, group) {
   const text = visible(groups[groupOf(groups, strip.target)]?.text ?? "")
   const kind = group === "top" ? "max " : group === "bottom" ? "min " : ""
   return `${kind}${number(value, { sign: true })} on ‘${text}’ (token ${strip.start + strip.target} of ${strip.source})`

@@ -8,7 +8,7 @@
  * with Ctrl, Alt or Meta held, or when the reader has switched the keys of a single character off (WCAG 2.1.4): that
  * switch covers the theme's own keys too, whose listener stands behind this one.
  */
-import { h, table } from "./elements.mjs"
+import { h } from "./elements.mjs"
 
 /**
  * @typedef {object} Key
@@ -50,12 +50,17 @@ export function areShortcutsOn() {
 }
 
 /** @param {boolean} isOn */
-function keepSetting(isOn) {
+export function switchShortcuts(isOn) {
   try {
     localStorage.setItem(setting, isOn ? "on" : "off")
   } catch {
     // storage is switched off: the choice cannot be kept
   }
+}
+
+/** What the page has a use for just now. @returns {Offer[]} */
+export function offeredNow() {
+  return offers.filter(({ when }) => when())
 }
 
 /**
@@ -77,7 +82,7 @@ export function onKey(event) {
   if (key === "Escape") return leaveField(target)
   if (isTyping(target) || document.querySelector("dialog[open]")) return
   if (key.length === 1 && !areShortcutsOn()) return themes.has(key) ? event.stopPropagation() : undefined
-  const found = offers.toReversed().filter(({ when }) => when()).flatMap(({ keys }) => keys).filter((one) => one.run && (one.on ?? one.keys.split(" ")).includes(key))
+  const found = offeredNow().toReversed().flatMap(({ keys }) => keys).filter((one) => one.run && (one.on ?? one.keys.split(" ")).includes(key))
   for (const { run } of found) {
     if (run?.(key) === false) continue
     event.preventDefault()
@@ -107,31 +112,8 @@ function search() {
   box.select()
 }
 
-/** Opens the list of the keys that this page offers; closes it when it is open. */
-export function openHelp() {
-  const box = h("input", { type: "checkbox", checked: areShortcutsOn() })
-  box.addEventListener("change", () => keepSetting(box.checked))
-  const close = h("button", { class: "fb-button", value: "close" }, "Close")
-  const held = offers.filter(({ when }) => when())
-  const groups = [...new Set(held.map(({ group }) => group))]
-  const lists = groups.map((group) => {
-    const rows = held.filter((offer) => offer.group === group).flatMap(({ keys }) => keys.map(({ keys, does }) => [caps(keys), does]))
-    return h("section", {}, h("h3", {}, group), table(group, ["Key", "What it does"], rows))
-  })
-  const dialog = h("dialog", { class: "fb-dialog fb-keys", "aria-label": "Keys" },
-    h("form", { method: "dialog" }, h("h2", {}, "Keys"), ...lists,
-      h("p", {}, h("label", { class: "fb-switch" }, box, " Keys of a single character are on")), close))
-  dialog.addEventListener("close", () => dialog.remove())
-  dialog.addEventListener("keydown", (event) => event.key === "?" && dialog.close())
-  ;(document.querySelector(".md-typeset") ?? document.body).append(dialog)
-  dialog.showModal()
-}
-
-/** @param {string} keys */
-function caps(keys) {
-  const parts = keys.split(" ").flatMap((key, index) => [index ? " " : null, h("kbd", {}, key)])
-  return h("span", {}, ...parts)
-}
+/** Opens the list, which is fetched for the first time that somebody asks. */
+const openHelp = () => void import("./keys-help.mjs").then(({ showHelp }) => showHelp())
 
 /** The keys that every page has, and a button that lists them, at the foot of the page. */
 export function startKeys() {

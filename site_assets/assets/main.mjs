@@ -9,6 +9,7 @@
 import { h } from "./elements.mjs"
 import { connectTools } from "./page-tools.mjs"
 import { startKeys } from "./keys.mjs"
+import { connectSearch } from "./search.mjs"
 import { fetchJson, shardUrl, pageUrl } from "./shards.mjs"
 
 /**
@@ -94,6 +95,7 @@ function start() {
   startKeys()
   mountAll()
   connectTools()
+  connectSearch(makeContext)
 }
 
 if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start)

@@ -1,20 +1,53 @@
 /** What stands in the head of a page beside its name: star, annotate, share. Each loads what it needs when it is used. */
 import { offerKeys } from "./keys.mjs"
-import { embedPanel } from "./embed.mjs"
+import { needStyle } from "./styles.mjs"
 
 /** Connects the buttons that this page has. */
 export function connectTools() {
-  embedPanel()
+  connectTop()
+  if (new URLSearchParams(location.search).get("embed") === "1") {
+    document.documentElement.classList.add("fb-embed")
+    void needStyle("embed")
+    void import("./embed.mjs").then(({ embedPanel }) => embedPanel())
+  }
   const share = /** @type {HTMLDetailsElement | null} */ (document.querySelector("details.fb-share"))
   share?.addEventListener("toggle", () => share.open && void import("./share.mjs").then(({ fillShare }) => fillShare(share)))
   const star = /** @type {HTMLElement | null} */ (document.querySelector("[data-star]"))
-  if (star) void connectStar(star)
+  if (star) connectStar(star)
   const annotate = /** @type {HTMLElement | null} */ (document.querySelector("[data-annotate]"))
   if (annotate) connectAnnotate(annotate)
 }
 
+/** The button back to the top is there once the head of the page is out of sight. */
+function connectTop() {
+  const button = /** @type {HTMLElement | null} */ (document.querySelector(".fb-top"))
+  const head = document.querySelector(".fb-head, h1")
+  if (!button || !head) return
+  new IntersectionObserver(([{ isIntersecting }]) => (button.hidden = isIntersecting)).observe(head)
+  button.addEventListener("click", () => scrollTo({ top: 0 }))
+}
+
+/**
+ * A star needs what this browser keeps, which most readers have nothing of: then it is fetched for the first star.
+ * @param {HTMLElement} button
+ */
+function connectStar(button) {
+  offerKeys("Annotate", [{ keys: "*", does: "star this channel", run: () => button.click() }])
+  if (keepsSomething()) return void wakeStar(button)
+  button.addEventListener("click", () => void wakeStar(button).then(() => button.click()), { once: true })
+}
+
+/** Whether this browser keeps annotations of any site at this address. */
+function keepsSomething() {
+  try {
+    return Object.keys(localStorage).some((key) => key.startsWith("featurebook.annotations"))
+  } catch {
+    return false
+  }
+}
+
 /** @param {HTMLElement} button */
-async function connectStar(button) {
+async function wakeStar(button) {
   const { annotations } = await import("./annotations.mjs")
   const id = button.dataset.star ?? ""
   const mark = () => {
@@ -33,13 +66,12 @@ async function connectStar(button) {
     mark()
   })
   mark()
-  offerKeys("Annotate", [{ keys: "*", does: "star this channel", run: () => button.click() }])
 }
 
 /** @param {HTMLElement} button */
 function connectAnnotate(button) {
   const toggle = async () => {
-    const { toggleDock } = await import("./annotate-dock.mjs")
+    const [{ toggleDock }] = await Promise.all([import("./annotate-dock.mjs"), needStyle("annotate")])
     await toggleDock(button)
   }
   button.addEventListener("click", () => void toggle())

@@ -1,8 +1,12 @@
 /**
  * The panels of a channel page. A shard names the panels that it holds; each is drawn by panels/<name>.mjs, which
- * exports one `panel`. An empty panel is not shown; an undefined one says why in one line.
+ * exports one `panel`. An empty panel is not shown; an undefined one says why in one line. Those beside the examples come
+ * with the page; those below it are fetched and drawn one by one while the browser has nothing else to do.
  */
 import { h } from "./elements.mjs"
+import { panel as bottomTokens } from "./panels/bottom_tokens.mjs"
+import { panel as topTokens } from "./panels/top_tokens.mjs"
+import { quiet } from "./quiet.mjs"
 
 /** @typedef {import("./shards.mjs").ChannelShard} ChannelShard */
 /** @typedef {import("./main.mjs").Context} Context */
@@ -11,31 +15,53 @@ import { h } from "./elements.mjs"
  * @property {string} title
  * @property {string} caption  one line that says what it means
  * @property {string} anchor  of its definition in docs/statistics.md
- * @property {"side" | "below"} place
  * @property {(shard: ChannelShard, context: Context) => HTMLElement | null} draw
  */
 
 const panelName = /^[a-z_]+$/
+/** @type {Record<string, Panel>} what stands on the first screen */
+const beside = { top_tokens: topTokens, bottom_tokens: bottomTokens }
 
 /**
- * Draws the panels of a shard, in its order.
- * @param {{side: HTMLElement, below: HTMLElement}} slots
+ * Draws the panels of a shard beside its examples.
+ * @param {HTMLElement} slot
  * @param {ChannelShard} shard
  * @param {Context} context
  */
-export async function drawPanels(slots, shard, context) {
-  const names = shard.panels.filter((name) => panelName.test(name))
-  const modules = await Promise.all(
-    names.map((name) => /** @type {Promise<{panel: Panel}>} */ (import(`./panels/${name}.mjs`))),
-  )
-  const drawn = modules.map(({ panel }, index) => ({
-    place: panel.place,
-    element: drawPanel(names[index], panel, shard, context),
-  }))
-  for (const place of /** @type {const} */ (["side", "below"])) {
-    const elements = drawn.flatMap((one) => (one.place === place && one.element ? [one.element] : []))
-    slots[place].replaceChildren(...elements)
+export function drawPanelsBeside(slot, shard, context) {
+  const drawn = shard.panels.filter((name) => name in beside).map((name) => drawPanel(name, beside[name], shard, context))
+  slot.replaceChildren(...drawn.filter((element) => element !== null))
+}
+
+/**
+ * Draws the other panels of a shard, in its order; the slot is busy until the last one stands.
+ * @param {HTMLElement} slot
+ * @param {ChannelShard} shard
+ * @param {Context} context
+ */
+export async function drawPanelsBelow(slot, shard, context) {
+  slot.setAttribute("aria-busy", "true")
+  slot.replaceChildren()
+  await quiet()
+  const asked = shard.panels.filter((name) => panelName.test(name) && !(name in beside)).map((name) => ({ name, module: moduleOf(name) }))
+  for (const { name, module } of asked) {
+    try {
+      const { panel } = await module
+      await quiet()
+      slot.append(drawPanel(name, panel, shard, context) ?? "")
+    } catch (error) {
+      console.error(error)
+      slot.append(h("p", { class: "fb-failure", role: "alert" }, `The part “${name.replaceAll("_", " ")}” could not be drawn: ${error instanceof Error ? error.message : error}`))
+    }
   }
+  slot.removeAttribute("aria-busy")
+}
+
+/** @param {string} name @returns {Promise<{panel: Panel}>} */
+function moduleOf(name) {
+  const module = import(`./panels/${name}.mjs`)
+  module.catch(() => undefined) // heard of when its turn has come
+  return module
 }
 
 /**

@@ -1,9 +1,11 @@
 /** The search box of every page. What it needs is fetched when the reader goes to it, not before. */
-import { makeContext } from "./main.mjs"
+import { needStyle } from "./styles.mjs"
 
-const input = /** @type {HTMLInputElement | null} */ (document.getElementById("fb-search-input"))
-const form = input?.form
-if (input && form) {
+/** @param {(root: string) => import("./main.mjs").Context} makeContext */
+export function connectSearch(makeContext) {
+  const input = /** @type {HTMLInputElement | null} */ (document.getElementById("fb-search-input"))
+  const form = input?.form
+  if (!input || !form) return
   input.autocomplete = "off"
   input.spellcheck = false
   for (const name of ["autocapitalize", "autocorrect"]) input.setAttribute(name, "off")
@@ -11,7 +13,7 @@ if (input && form) {
   /** @type {Promise<void> | null} */
   let opened = null
   const open = () => {
-    opened ??= import("./search-box.mjs").then(({ SearchBox }) => void new SearchBox(input, context))
+    opened ??= Promise.all([import("./search-box.mjs"), needStyle("search")]).then(([{ SearchBox }]) => void new SearchBox(input, context))
   }
   if (document.activeElement === input) open()
   input.addEventListener("focus", open)

@@ -242,16 +242,32 @@ function records({ token_ids, doc_names, doc_pages }, table, groups) {
 const collections = new Map()
 
 /**
- * The shard of a collection, fetched once for all panels of a page.
+ * The shard of a collection, fetched once for all panels of a page, when the first part that needs it is nearly seen: of a
+ * large dictionary it weighs more than the page.
  * @param {string} name
  * @param {import("./main.mjs").Context} context
+ * @param {HTMLElement} part
  * @returns {Promise<any>}
  */
-export function collectionOf(name, context) {
+export async function collectionOf(name, context, part) {
+  await nearlySeen(part)
   const id = `collection/${name}`
   const fetched = collections.get(id) ?? context.fetchShard(id)
   collections.set(id, fetched)
   return fetched
+}
+
+/** Waits until an element comes near the window, or the page is printed. @param {HTMLElement} element */
+function nearlySeen(element) {
+  return /** @type {Promise<void>} */ (new Promise((seen) => {
+    const watch = new IntersectionObserver(([{ isIntersecting }]) => {
+      if (!isIntersecting) return
+      watch.disconnect()
+      seen()
+    }, { rootMargin: "300px" })
+    watch.observe(element)
+    addEventListener("beforeprint", () => seen(), { once: true })
+  }))
 }
 
 /**

@@ -60,7 +60,7 @@ async function route() {
   const shard = shardOf(id)
   const place = about.ids.indexOf(id)
   app.replaceChildren(head(shard, about.ids[place - 1], about.ids[place + 1]), ...frame(shard.is_dead))
-  const { mount } = await (shard.is_dead ? import("./pages/dead.mjs") : import("./pages/channel.mjs"))
+  const { mount } = await import("./pages/channel.mjs")
   await mount(app, shard, context)
   app.classList.add("fb-mounted")
 }

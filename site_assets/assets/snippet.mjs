@@ -40,7 +40,7 @@ export function snippet(example, times, channel, shard, context) {
     line,
     source,
     times > 1 && h("span", { class: "fb-snippet__times" }, `×${times}`),
-    h("figcaption", { class: "fb-hidden" }, captionOf(strip, example.value, example.group)),
+    h("figcaption", { class: "fb-hidden" }, captionOf(strip, groups, example.value, example.group)),
   )
 }
 

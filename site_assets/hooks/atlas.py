@@ -22,11 +22,6 @@ SOMETIMES = {"Analysis": "atlas/analysis.md", "Runs": "atlas/runs.md"}
 
 INDENT = re.compile(r"\n\s+")
 SCRIPT_POLICY = "script-src 'self'"
-COMMENTS = {
-    ".mjs": re.compile(r"/\*\*.*?\*/[ \t]*\n?", re.DOTALL),
-    ".css": re.compile(r"/\*(?!# sourceMappingURL).*?\*/\n?", re.DOTALL),
-}
-"""What served files can do without: JSDoc, and comments of styles. No string of ours holds such a mark (tests/test_site_build.py)."""
 KEEPS_SPACE = ("<pre", "<textarea")
 
 is_serving = False
@@ -80,23 +75,6 @@ def on_post_build(config: Any) -> None:
     source = Path(config.config_file_path).parent / config.extra.get("shards", "build/shards")
     if source.is_dir() and not (Path(config.docs_dir) / "shards").is_dir():
         shutil.copytree(source, Path(config.site_dir) / "shards", copy_function=place, dirs_exist_ok=True)
-    if not is_serving:
-        lighten(Path(config.site_dir) / "assets")
-
-
-def lighten(assets: Path) -> None:
-    """Takes comments and indentation out of the modules and styles that a site serves: a quarter of their bytes."""
-    for path in sorted(assets.rglob("*")):
-        if path.suffix in COMMENTS and path.is_file():
-            path.write_text(lighter(path.read_text("utf-8"), path.suffix), "utf-8")
-
-
-def lighter(text: str, suffix: str) -> str:
-    """A module or style without comments; without indentation too, unless a template string runs over several lines."""
-    text = COMMENTS[suffix].sub("", text)
-    if any(line.count("`") % 2 for line in text.splitlines()):
-        return text
-    return re.sub(r"^[ \t]+", "", text, flags=re.MULTILINE)
 
 
 def place(source: str, target: str) -> str:

@@ -1,23 +1,21 @@
 """What a page may weigh: bytes beyond the theme's own files, and requests. Times are in benchmarks/reading.py."""
 
 import gzip
-import re
 
 import pytest
 from playwright.sync_api import Response
 
-from tests.browser.visiting import REPOSITORY, Visit
+from tests.browser.visiting import Visit
 
 THEMES_OWN = ("/assets/stylesheets/", "/assets/javascripts/")
 BUDGETS = {
-    # The goal of 60 kB is missed where a page has every panel that there is, as these two (docs/performance.md).
-    "channel": ("atlas/lora/L0/gate_proj/", 65_000, 60),
-    "latent": ("atlas/sae/1/", 78_000, 60),
-    "layer": ("atlas/layer/0/", 60_000, 50),
-    "document": ("atlas/doc/1/", 60_000, 45),
-    "explorer": ("atlas/explorer/", 75_000, 70),
-    "compare": ("atlas/compare/?ids=lora/L0/gate_proj,lora/L0/up_proj", 75_000, 70),
-    "home": ("", 60_000, 45),
+    "channel": ("atlas/lora/L0/gate_proj/", 60_000, 26),
+    "latent": ("atlas/sae/1/", 60_000, 30),
+    "layer": ("atlas/layer/0/", 60_000, 20),
+    "document": ("atlas/doc/1/", 60_000, 20),
+    "explorer": ("atlas/explorer/", 60_000, 26),
+    "compare": ("atlas/compare/?ids=lora/L0/gate_proj,lora/L0/up_proj", 60_000, 26),
+    "home": ("", 60_000, 20),
 }
 """Page type -> (address, bytes after gzip, requests) of the toy run."""
 
@@ -36,14 +34,21 @@ def test_a_page_keeps_within_its_budget(visit: Visit, path: str, most_bytes: int
     assert len(answers) < most_requests, sorted(answer.url for answer in answers)
 
 
-def test_modules_of_a_channel_page_are_asked_for_at_once() -> None:
-    """What pages/channel.mjs imports at its first level is named in the page, so that it is not found module by module."""
-    assets = REPOSITORY / "site_assets" / "assets"
-    named = set(
-        re.findall(
-            r'"([\w/-]+)"', (REPOSITORY / "site_assets" / "channel.html").read_text("utf-8").split("]")[0]
-        )
+def test_what_a_page_is_drawn_by_is_asked_for_with_the_page(visit: Visit) -> None:
+    """Two modules and the shard, all named in the page, so that none is found behind another; no script of the theme."""
+    page = visit.open("atlas/lora/L0/gate_proj/")
+    named = page.evaluate(
+        "[...document.querySelectorAll('link[rel=modulepreload], link[rel=preload], script[src]')].map((element) => element.href || element.src)"
     )
-    own = (assets / "pages" / "channel.mjs").read_text("utf-8")
-    firsts = set(re.findall(r'from "\.\./([\w/-]+)\.mjs"', own)) - {"elements", "numbers", "keys"}
-    assert firsts | {"pages/channel"} <= named
+    root = visit.site.url
+    assert {url.removeprefix(root) for url in named} == {
+        "assets/main.mjs",
+        "assets/pages/channel.mjs",
+        "assets/theme/start.js",
+        "shards/lora/L0/gate_proj.json",
+    }
+    drawn = page.evaluate(
+        "performance.getEntriesByType('resource').filter(({ name }) => name.endsWith('.mjs')).map(({ name }) => name)"
+    )
+    first = [url.removeprefix(root) for url in drawn if "/panels/" not in url]
+    assert set(first) == {"assets/main.mjs", "assets/pages/channel.mjs"}

@@ -43,10 +43,11 @@ class Visit:
     """Requests that left the site."""
 
     def open(self, path: str) -> Page:
-        """Opens a page of the site and waits until all its mount points are drawn."""
+        """Opens a page of the site and waits until all its mount points are drawn, with the panels below."""
         self.page.goto(self.site.url + path)
         # wait_for_function would evaluate a string, which the site's Content-Security-Policy forbids
         self.page.locator(".fb-mount:not(.fb-mounted)").first.wait_for(state="detached")
+        self.page.locator(".fb-mount [aria-busy]").first.wait_for(state="detached")
         return self.page
 
     def violations(self) -> list[str]:

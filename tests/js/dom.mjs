@@ -12,6 +12,14 @@ for (const name of names)
     configurable: true,
     writable: true,
   })
+window.IntersectionObserver = class {
+  /** @param {Function} tell */
+  constructor(tell) {
+    this.observe = () => queueMicrotask(() => tell([{ isIntersecting: true }], this))
+    this.unobserve = this.disconnect = () => {}
+  }
+}
+globalThis.IntersectionObserver = window.IntersectionObserver
 globalThis.window = window
 globalThis.addEventListener = window.addEventListener.bind(window)
 globalThis.innerWidth = 1280

@@ -27,6 +27,11 @@ function frame() {
   return element
 }
 
+/** Waits until the panels below the examples stand. @param {HTMLElement} element */
+async function settled(element) {
+  while (element.querySelector("[aria-busy]")) await new Promise((go) => setTimeout(go, 5))
+}
+
 for (const id of ids) {
   test(`${id}: the page shows every group of examples with its values`, async () => {
     const shard = shardOf(id)
@@ -48,6 +53,7 @@ for (const id of ids) {
   test(`${id}: no text of the run became markup, and no bidi control reached the page`, async () => {
     const element = frame()
     await mount(element, shardOf(id), makeContext("https://example.org/book/"))
+    await settled(element)
     assert.equal(element.querySelectorAll("img, script, [onerror], [style*=url]").length, 0)
     assert.doesNotMatch(element.textContent, /[\u202a-\u202e\u2066-\u2069\u200b]/)
   })
@@ -57,6 +63,7 @@ for (const id of ids) {
     const element = frame()
     location.hash = ""
     await mount(element, shard, makeContext("https://example.org/book/"))
+    await settled(element)
     element.querySelectorAll(".fb-example__toggle").forEach((toggle) => toggle.click())
     const shown = [...element.querySelectorAll(".fb-example .fb-run")].map((run) => sourceOf(run))
     const sources = shard.examples.map((example) => example.text.map((index) => shard.tokens[index]).join(""))
@@ -79,6 +86,7 @@ for (const id of ids) {
     const shard = shardOf(id)
     const element = frame()
     await mount(element, shard, makeContext("https://example.org/book/"))
+    await settled(element)
     const panels = [...element.querySelectorAll(".fb-panel")].map((panel) => panel.id.replaceAll("-", "_"))
     assert.deepEqual(panels.toSorted(), shard.panels.toSorted())
     for (const link of element.querySelectorAll(".fb-panel a[href*=atlas]"))
@@ -90,6 +98,7 @@ test("a panel that is not defined says why; an empty one is not shown", async ()
   const shard = { ...shardOf(ids[0]), write: { undefined: "No write vector is known." }, bottom_tokens: [] }
   const element = frame()
   await mount(element, shard, makeContext("https://example.org/book/"))
+  await settled(element)
   assert.match(element.querySelector("#write").textContent, /No write vector is known\./)
   assert.equal(element.querySelectorAll("#bottom-tokens").length, 0)
 })

@@ -5,6 +5,7 @@ import { test } from "node:test"
 const { attachHeatmap, captionOf, copySource, legend, paint, sourceOf, tokenRun, tokenTable } = await import(
   "../../site_assets/assets/heatmap.mjs"
 )
+const { groupTokens } = await import("../../site_assets/assets/heatmap/tokens.mjs")
 const { linearScale } = await import("../../site_assets/assets/heatmap/scale.mjs")
 const { exampleList } = await import("../../site_assets/assets/examples.mjs")
 
@@ -116,7 +117,7 @@ test("single-character keys can be switched off", () => {
 })
 
 test("caption, table and legend hold what the tooltip holds", () => {
-  assert.equal(captionOf({ ...strip, target: 0 }, 4, "top"), "max +4.00 on ‘␣wait’ (token 100 of doc one)")
+  assert.equal(captionOf({ ...strip, target: 0 }, groupTokens(strip), 4, "top"), "max +4.00 on ‘␣wait’ (token 100 of doc one)")
   const rows = [...tokenTable(strip).querySelectorAll("tbody tr")].map((row) => [...row.cells].map((cell) => cell.textContent))
   assert.deepEqual(rows[0], ["␣wait", "5", "100", "+4.00", "1"])
   assert.equal(rows[5][3], "–")
@@ -131,7 +132,7 @@ test("an example list folds identical windows and opens an example in place", ()
     shard: { tokens: ["a", " b"], special: [], scale: 0.002 }, scale: linearScale(2, true),
     documentHref: ({ doc, position }) => `/doc/${doc}#${position}`,
   }
-  const list = exampleList([example, { ...example, doc: 4 }], frame)
+  const { list } = exampleList([example, { ...example, doc: 4 }], frame)
   assert.equal(list.querySelectorAll("figure").length, 1)
   assert.match(list.textContent, /×2/)
   assert.equal(list.querySelector("figcaption").textContent, "max +2.00 on ‘␣b’ (token 1 of doc three)")

@@ -1,4 +1,4 @@
-/** The page of one channel: its examples, its statistics, and the panels that its shard holds. */
+/** The page of one channel: its examples, its statistics, and the panels that its shard holds; of a dead latent, the panels alone. */
 import { h, table } from "../elements.mjs"
 import { count, number, percent } from "../numbers.mjs"
 import { histogramChart } from "../chart.mjs"
@@ -6,7 +6,7 @@ import { Brush } from "../brush.mjs"
 import { offerCompare } from "../compare-tray.mjs"
 import { copyFrom } from "../examples.mjs"
 import { ExampleView } from "../example-view.mjs"
-import { drawPanels } from "../panels.mjs"
+import { drawPanelsBelow, drawPanelsBeside } from "../panels.mjs"
 
 /** @typedef {import("../shards.mjs").ChannelShard} ChannelShard */
 /** @typedef {import("../main.mjs").Context} Context */
@@ -18,6 +18,7 @@ import { drawPanels } from "../panels.mjs"
 export async function mount(element, shard, context) {
   const slot = (/** @type {string} */ name) =>
     /** @type {HTMLElement} */ (element.querySelector(`[data-slot="${name}"]`))
+  if (shard.is_dead) return drawPanelsBelow(slot("panels"), shard, context)
   const examples = new ExampleView(slot("examples"), shard, context)
   if (shard.histogram.counts.length) {
     const chart = histogramChart(shard.histogram, { title: "Histogram of activations" })
@@ -26,9 +27,11 @@ export async function mount(element, shard, context) {
   }
   slot("stats").replaceChildren(...statRows(shard))
   slot("quantiles").replaceChildren(quantileTable(shard.stats, context))
-  await drawPanels({ side: slot("tokens"), below: slot("panels") }, shard, context)
+  drawPanelsBeside(slot("tokens"), shard, context)
   connectCopyLink()
-  offerCompare(shard.id, context)
+  void offerCompare(shard.id, context)
+  const below = drawPanelsBelow(slot("panels"), shard, context)
+  if (document.documentElement.classList.contains("fb-embed")) await below // one of them may be all that is wanted
 }
 
 /**

@@ -200,7 +200,7 @@ class Explorer {
 
   /** The star of a row, as a button. @param {number} row @param {string} id */
   star(row, id) {
-    const button = h("button", { type: "button", class: "fb-row-star", "aria-label": `Star ${id}` })
+    const button = h("button", { type: "button", class: "fb-row-mark fb-row-star", "aria-label": `Star ${id}` })
     const draw = () => {
       const isOwn = annotations.isStarred(id)
       button.setAttribute("aria-pressed", String(isOwn))

@@ -18,7 +18,6 @@ export const panel = {
   title: "What zeroing it does",
   caption: "How far the model’s predictions move when this direction alone writes nothing, and when larger parts of the adapter do not: KL(full ‖ ablated) and the change of cross-entropy, in nats per token. Effects of parts do not add up.",
   anchor: "effect-of-zeroing",
-  place: "below",
   draw: (shard, context) => {
     const { divergence, loss_change, rank, n_directions, context: parts, method } = /** @type {Ablation} */ (/** @type {any} */ (shard).ablation)
     const rows = [{ kind: "direction", key: "", divergence, loss_change }, ...parts].map(({ kind, key, ...effect }) => [

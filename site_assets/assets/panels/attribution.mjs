@@ -83,7 +83,6 @@ export const panel = {
   title: "Where its strongest activation comes from",
   caption: "Each token’s share in the activation at the outlined token, in units of the activation; negative shares held it down.",
   anchor: "attribution-to-tokens",
-  place: "below",
   draw: (shard, context) => {
     const found = /** @type {Attribution} */ (/** @type {any} */ (shard).attribution)
     const href = found.has_page ? `${context.linkTo(`doc/${found.doc}`)}` : null

@@ -5,6 +5,5 @@ export const panel = {
   title: "Bottom tokens",
   caption: "",
   anchor: "tokens-top-and-bottom-tokens",
-  place: "side",
   draw: (shard) => tokenMeans("Tokens with the lowest mean", shard.bottom_tokens),
 }

@@ -38,7 +38,6 @@ export const panel = {
   title: "Where it lives",
   caption: "The places that this latent writes to: the length of its decoder at each, in units of the activations there.",
   anchor: "latents-over-hook-points",
-  place: "below",
   draw: (shard, context) => {
     const found = /** @type {Crosscoder} */ (/** @type {any} */ (shard).crosscoder)
     return h("div", { class: "fb-crosscoder" },
@@ -101,7 +100,7 @@ function modelsSection(found, shard, context) {
   const size = (/** @type {number} */ model) => Math.hypot(...found.norms.slice(model * half, (model + 1) * half).map((norm) => norm ?? 0))
   const total = size(0) + size(1)
   const chart = h("div", {})
-  void collectionOf(shard.collection, context).then((collection) => {
+  void collectionOf(shard.collection, context, chart).then((collection) => {
     const drawn = relativeChart(/** @type {any} */ (collection).crosscoder, found.relative_norm ?? null, models)
     if (drawn) chart.replaceChildren(drawn)
   }).catch(() => chart.replaceChildren(h("p", { class: "fb-note" }, "The other latents could not be fetched.")))

@@ -10,7 +10,6 @@ export const panel = {
   title: "Labels",
   caption: "What people and models say it means: people first, then the newest.",
   anchor: "labels",
-  place: "below",
   draw(shard) {
     const { labels, is_signed: isSigned } = /** @type {{labels: LabelRow[], is_signed: boolean}} */ (/** @type {unknown} */ (shard))
     const header = [isSigned && "side", "label", "by", "score", "date"].filter((name) => name !== false)

@@ -27,7 +27,6 @@ export const panel = {
   title: "What ablating it does",
   caption: "The model run without this latent: how much more or less likely each true next token becomes.",
   anchor: "latents-over-hook-points",
-  place: "below",
   draw: (shard, context) => {
     const found = /** @type {Effects} */ (/** @type {any} */ (shard).latent_effects)
     const list = h("ol", { class: "fb-ablated" })

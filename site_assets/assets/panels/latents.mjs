@@ -35,7 +35,6 @@ export const panel = {
   title: "Latents that read and write it",
   caption: "The latents with the largest weights on this direction, of both signs. Share: how much of a latent’s own |weights| lies here.",
   anchor: "loadings",
-  place: "below",
   draw: (shard, context) => {
     const found = /** @type {({collection: string} & Record<"read" | "write", Signs>)[]} */ (/** @type {any} */ (shard).latents)
     return h("div", {}, ...found.map((one) => h("div", {},

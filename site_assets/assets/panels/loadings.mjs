@@ -56,16 +56,16 @@ export const panel = {
   title: "Where it lives",
   caption: "Decoder and encoder weights over the directions that the dictionary reads, in their own units. Share: of the sum of all |weights| of this latent.",
   anchor: "loadings",
-  place: "below",
   draw: (shard, context) => {
     const loadings = /** @type {Record<"read" | "write", Side> & {collection: string, n_inputs: number}} */ (/** @type {any} */ (shard).loadings)
     const grids = SIDES.map(() => h("div", { class: "fb-cell-grid--wait" }))
-    void collectionOf(loadings.collection, context).then(({ grid }) => {
+    const drawn = h("div", { class: "fb-loadings" }, ...SIDES.map((look, index) => part(look, loadings[look.side], grids[index], loadings.n_inputs, context)))
+    void collectionOf(loadings.collection, context, drawn).then(({ grid }) => {
       if (grid) SIDES.forEach(({ side, title, noun }, index) => {
         const look = { caption: `${title}: ${noun}s`, isSigned: true, text: (/** @type {number | null} */ value) => number(value, { sign: true }), noun }
         grids[index].replaceWith(cellGrid(grid, weightsOf(loadings[side], loadings.n_inputs), look, context))
       })
     }).catch(() => grids.forEach((box) => box.replaceWith(h("p", { class: "fb-note" }, "The grid could not be fetched; the strongest weights stand above."))))
-    return h("div", { class: "fb-loadings" }, ...SIDES.map((look, index) => part(look, loadings[look.side], grids[index], loadings.n_inputs, context)))
+    return drawn
   },
 }

@@ -34,7 +34,6 @@ export const panel = {
   title: "Effects on the logits",
   caption: "What a unit of activation adds to each token’s logit on the straight way out, and what the largest measured activation adds: final norm’s gain folded in, centred over the vocabulary. Later layers may do otherwise.",
   anchor: "logit-effects",
-  place: "below",
   draw: (shard) => {
     const { histogram: { low, high, counts }, note, divisor, ...sides } = /** @type {Logits} */ (/** @type {any} */ (shard).logits)
     const edges = Array.from({ length: counts.length + 1 }, (_, bin) => low + ((high - low) * bin) / counts.length)

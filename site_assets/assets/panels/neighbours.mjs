@@ -31,7 +31,6 @@ export const panel = {
   title: "What lies near",
   caption: "Directions that read or write alike (cosine in the same space), and those whose activations go together.",
   anchor: "pairs-correlation-and-co-activation",
-  place: "below",
   draw: (shard, context) => {
     const filled = Object.entries(shard.neighbours).filter(([, neighbours]) => neighbours.length)
     return filled.length

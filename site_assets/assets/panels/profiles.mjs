@@ -14,7 +14,6 @@ export const panel = {
   title: "Where in the text",
   caption: "Mean activation by kind of token, by position, and by step (the parts between blank lines).",
   anchor: "profiles-by-position-and-by-step",
-  place: "below",
   draw: (shard) => {
     const held = /** @type {Record<string, import("../shards.mjs").Profile>} */ (shard.profiles)
     const parts = Object.entries(profiles).flatMap(([name, look]) => (held[name] ? [part(name, look, held[name])] : []))

@@ -25,7 +25,6 @@ export const panel = {
   title: "In other runs",
   caption: "The same direction in another checkpoint, seed or adapter, and how alike the two are.",
   anchor: "counterparts-in-other-runs",
-  place: "below",
   draw: (shard, context) => {
     const rows = /** @type {Counterpart[]} */ (/** @type {any} */ (shard).runs)
     const header = ["run and counterpart", "cosine read", "cosine write", "correlation", "density there", "max there", "tokens only here", "tokens only there"]

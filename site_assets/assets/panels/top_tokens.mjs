@@ -5,6 +5,5 @@ export const panel = {
   title: "Top tokens",
   caption: "",
   anchor: "tokens-top-and-bottom-tokens",
-  place: "side",
   draw: (shard) => tokenMeans("Tokens with the highest mean", shard.top_tokens),
 }

@@ -14,7 +14,6 @@ export const panel = {
   title: "Where it lives",
   caption: "What it reads and writes, and how large its largest write to its module's output is.",
   anchor: "size-of-the-write",
-  place: "below",
   draw: (shard) => {
     const write = /** @type {import("../shards.mjs").Write} */ (shard.write)
     const rows = [
