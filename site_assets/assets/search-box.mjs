@@ -8,8 +8,8 @@ import { SearchIndex } from "./search-index.mjs"
 
 /** @typedef {import("./main.mjs").Context} Context */
 
-/** Milliseconds between the last key press and the search. */
-const PAUSE = 80
+/** Milliseconds between the last key press and the search: within a burst of keys nothing is asked; an answer that is overtaken is dropped. */
+const PAUSE = 30
 const limits = { channels: 6, tokens: 4, passages: 3 }
 
 export class SearchBox {

@@ -53,8 +53,10 @@ async function passagesOf(index, { passages, phrases, terms }, limit) {
   const held = (await index.head()).n_passages
   if (!phrases.length) {
     // What holds a word only in its overlap with the next passage comes after what holds it itself.
-    const list = await index.passages(passages.slice(0, 2 * limit))
-    const own = list.filter(({ texts }) => marksIn(texts, terms).length)
+    const list = await index.passages(passages.slice(0, limit))
+    const isOwn = (/** @type {import("./search-index.mjs").Passage} */ { texts }) => marksIn(texts, terms).length > 0
+    if (!list.every(isOwn)) list.push(...(await index.passages(passages.slice(limit, 2 * limit))))
+    const own = list.filter(isOwn)
     return { list: [...own, ...list.filter((one) => !own.includes(one))].slice(0, limit), title: `Passages (${count(passages.length)})` }
   }
   /** @type {import("./search-index.mjs").Passage[]} */

@@ -26,7 +26,15 @@ from generator.publish.exchange.shelf import Shelf
 
 ASSETS = Path(__file__).parents[3] / "site_assets" / "assets"
 ENTRY = "single.mjs"
-STYLES = ("tokens.css", "featurebook.css", "pages.css", "collection.css", "reading.css", "prose.css", "single.css")
+STYLES = (
+    "tokens.css",
+    "featurebook.css",
+    "pages.css",
+    "collection.css",
+    "reading.css",
+    "prose.css",
+    "single.css",
+)
 
 _COMMENT = re.compile(r"/\*\*.*?\*/", re.DOTALL)
 _IMPORT = re.compile(r"""(\bfrom\s*|\bimport\s*\(?\s*)(["'`])(\.{1,2}/[^"'`]+)\2""")
