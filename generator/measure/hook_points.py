@@ -19,7 +19,7 @@ from generator.errors import FeaturebookError, nearest
 from generator.measure.model import layer_list
 from generator.measure.sites import find_places
 from generator.measure.structure import Structure
-from generator.measure.trace import record
+from generator.measure.trace import record, unalias
 
 PROBE = (2, 7)
 """Documents and tokens of the pass that is watched: their product is no width of a model."""
@@ -299,18 +299,40 @@ class _Finder:
 
     def notes(self, names: Sequence[str]) -> list[str]:
         """Where a dictionary trained on TransformerLens' activations may meet other values here."""
+        notes = self._block_norms(names)
         if not any(_ALIAS.fullmatch(name) for name in names):
-            return []
-        notes = [
+            return notes
+        notes.append(
             "Hook points are named as in TransformerLens and read from the Hugging Face model. TransformerLens prepends a BOS "
             "token; here a document begins as the run's tokenizer begins it."
-        ]
+        )
         if self._norms_centre():
             notes.append(
                 "By default TransformerLens centres the weights that write to the residual stream of this model, which takes the "
                 "mean over components from each token's vector; a dictionary trained so wants is_centred = true."
             )
         return notes
+
+    def _block_norms(self, names: Sequence[str]) -> list[str]:
+        """Where a block's output passes a norm before it is added to the stream (Gemma 2): on which side the places stand."""
+        trace = self.structure.trace
+        sides: dict[int, str] = {}
+        for write in (write for layer in range(self.n_layers) for write in self.structure.writes(layer)):
+            norm = trace.norms.get(unalias(trace, write.tensor))
+            if norm is not None and norm.read is not None:
+                sides |= {unalias(trace, write.tensor): "behind", unalias(trace, id(norm.read)): "before"}
+        found: dict[str, str] = {}
+        for path, side, _ in (place for name in names for place in self.find(name)):
+            tensor = self.structure.tensor(path, side)
+            where = "" if tensor is None else sides.get(unalias(trace, id(tensor)), "")
+            found.setdefault(where, f"{path}:{side}")
+        said = {
+            "behind": "is read behind the norm that follows the block, as hook_attn_out and hook_mlp_out are in TransformerLens: what "
+            "is added to the stream. The block's own output, before the norm, has other values.",
+            "before": "is read before the norm that follows the block. TransformerLens' hook_attn_out and hook_mlp_out stand behind it "
+            "and have other values.",
+        }
+        return [f"{found[where]} {words}" for where, words in said.items() if where in found]
 
     def _norms_centre(self) -> bool:
         """Whether the norms that read the stream take the mean away (LayerNorm), so that TransformerLens may centre writes."""

@@ -151,6 +151,52 @@ def test_centred_rows_are_those_of_centred_weights(name: str) -> None:
     assert not torch.allclose(flat(ours, is_centred=False), wanted, rtol=1e-3, atol=1e-4)
 
 
+def hooked_gemma2(model: Any) -> Any:
+    lens = pytest.importorskip(
+        "transformer_lens", reason="transformer-lens is not installed (extra: oracles)"
+    )
+    conversions = pytest.importorskip("transformer_lens.pretrained.weight_conversions")
+    of = model.config
+    cfg = lens.HookedTransformerConfig(
+        n_layers=3, d_model=32, n_ctx=128, d_head=of.head_dim, n_heads=of.num_attention_heads,
+        n_key_value_heads=of.num_key_value_heads, d_mlp=of.intermediate_size, d_vocab=VOCABULARY,
+        act_fn="gelu_pytorch_tanh", eps=of.rms_norm_eps, normalization_type="RMS", final_rms=True, gated_mlp=True,
+        positional_embedding_type="rotary", rotary_dim=of.head_dim, use_attn_scale=True,
+        attn_scale=of.query_pre_attn_scalar**0.5, attn_scores_soft_cap=of.attn_logit_softcapping,
+        use_normalization_before_and_after=True, original_architecture="Gemma2ForCausalLM", device="cpu",
+    )  # fmt: skip
+    hooked = lens.HookedTransformer(cfg)
+    hooked.load_and_process_state_dict(
+        conversions.convert_gemma_weights(model, cfg), fold_ln=False, center_writing_weights=False,
+        center_unembed=False, fold_value_biases=False,
+    )  # fmt: skip
+    return hooked
+
+
+@pytest.mark.parametrize("name", [*NAMES, "attn.hook_z", "mlp.hook_post"])
+def test_equal_to_transformer_lens_where_blocks_end_in_a_norm(name: str) -> None:
+    model = model_of("gemma2")
+    _, cache = hooked_gemma2(model).run_with_cache(IDS, prepend_bos=False)
+    wanted = cache[f"blocks.1.{name}"].flatten(2)
+    torch.testing.assert_close(read(model, f"blocks.1.{name}")[0], wanted, rtol=1e-4, atol=1e-4)
+    if name == "hook_mlp_out":
+        assert not torch.allclose(read(model, "layers.1.mlp:output")[0], wanted, rtol=0.1, atol=0.1)
+
+
+def test_notes_say_on_which_side_of_a_blocks_norm_a_place_is() -> None:
+    behind, before = "behind the norm that follows the block", "before the norm that follows the block"
+    for name, family, words in (
+        ("blocks.1.hook_mlp_out", "gemma2", behind),
+        ("blocks.*.hook_attn_out", "gemma3_text", behind),
+        ("layers.*.mlp:output", "gemma2", before),
+        ("layers.*.self_attn:output", "gemma2", before),
+    ):
+        notes = resolve([name], model_of(family), CPU).notes
+        assert [note for note in notes if words in note], (name, notes)
+    for name, family in (("blocks.1.hook_resid_post", "gemma2"), ("blocks.1.hook_mlp_out", "llama")):
+        assert not any("follows the block" in note for note in resolve([name], model_of(family), CPU).notes)
+
+
 def test_notes_say_where_transformer_lens_differs() -> None:
     names = ["blocks.0.hook_resid_post"]
     assert any("is_centred" in note for note in resolve(names, model_of("gpt2"), CPU).notes)
