@@ -7,17 +7,18 @@ published from a copied ``build/`` folder on a machine that has neither the mode
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from generator.artifacts import Artifact, Writer, content_key, file_key, path_key, remove_dead_temporaries
 from generator.blocks import Activations, Block, Channel, Corpus, Directions, block_bounds
-from generator.config import CollectionTable, RunConfig
+from generator.config import CollectionTable, RunConfig, SummarizeTable
 from generator.errors import FeaturebookError, nearest
 from generator.findings import Findings, join_findings, load_findings
 from generator.progress import Progress, console, show
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from generator.measure.analyze.texts import Text
     from generator.measure.collections import LatentStream
+    from generator.measure.variants import Models
     from generator.publish.kept import Kept
     from generator.summarize import Accumulator
 
@@ -425,8 +427,8 @@ def _train_depends_on(config: RunConfig, folders: Folders) -> Any:
 
 def _train(config: RunConfig, folders: Folders, out: Artifact, progress: Progress) -> dict[str, Any]:
     from generator.measure.collections import open_source, train_collection
-    from generator.measure.streams import Models
     from generator.measure.training.recovered import LossMeter
+    from generator.measure.variants import Models
 
     corpus, activations, chunks = _stored_activations(config, folders)
     models = Models(config, corpus, progress)
@@ -453,64 +455,119 @@ def _collect_depends_on(config: RunConfig, folders: Folders) -> Any:
     ]
 
 
+SHARED_LATENTS = 2**16
+"""Latents whose statistics are held at once: collections beyond them get a pass over the model of their own."""
+
+
 def _collect(config: RunConfig, folders: Folders, out: Artifact, progress: Progress) -> dict[str, Any]:
     from generator.measure.collections import open_source, open_stream, with_hook_points
-    from generator.measure.streams import Models
+    from generator.measure.passes import can_share
     from generator.measure.training.recovered import LossMeter
-    from generator.summarize import dictionary_map, finish
+    from generator.measure.variants import Models
 
     corpus, activations, chunks = _stored_activations(config, folders)
     models = Models(config, corpus, progress)
     meter = LossMeter(config, corpus, progress, models)
+    finish = partial(_finish_collections, config, corpus, chunks, models, out, progress)
     facts: dict[str, Any] = {}
+    group: list[tuple[CollectionTable, LatentStream]] = []
     for table in config.collections:
         table = with_hook_points(table, config)
         source = open_source(table, corpus, activations, chunks, models)
-        trained = folders.build / "dictionaries" / table.name
-        stream = open_stream(table, config, source, corpus, trained, meter)
-        total = _latent_statistics(stream, table, config, corpus, chunks, out, progress)
+        stream = open_stream(
+            table, config, source, corpus, folders.build / "dictionaries" / table.name, meter
+        )
+        source.close()  # its calibration is done; the pass over the whole text is its group's
+        facts[f"n_latents_{table.name}"] = len(stream.channels)
+        n_latents = sum(len(one.channels) for _, one in [*group, (table, stream)])
+        if group and not (can_share(group[0][0], table, models) and n_latents <= SHARED_LATENTS):
+            finish(group)
+            group = []
+        group.append((table, stream))
+    finish(group)
+    for table in config.collections:  # kept up to here, so that a killed stage repeats no pass
+        shutil.rmtree(out.folder / f"{table.name}-unfinished", ignore_errors=True)
+    return facts
+
+
+def _finish_collections(
+    config: RunConfig,
+    corpus: Corpus,
+    chunks: list[slice],
+    models: Models,
+    out: Artifact,
+    progress: Progress,
+    group: Sequence[tuple[CollectionTable, LatentStream]],
+) -> None:
+    """The summaries of collections that share a pass over the text."""
+    from generator.summarize import dictionary_map, finish
+
+    arguments = corpus, config.summarize, config.seed
+    if group[0][0].hook_points:
+        totals = _statistics_over_models(group, arguments, chunks, models, out, progress)
+    else:
+        totals = [_statistics_over_channels(stream, arguments, chunks, progress) for _, stream in group]
+    for (table, stream), total in zip(group, totals):
         summary = finish(total, stream.directions, {"collections": {table.name: stream.facts}})
         plane = dictionary_map(stream.directions[1].vectors, summary.statistics["share_active"], config.seed)
         summary = replace(summary, loadings=stream.loadings, maps=[plane])
         summary.save(out.folder / f"{table.name}.h5")
-        facts[f"n_latents_{table.name}"] = len(stream.channels)
-        source.close()
-    return facts
 
 
-def _latent_statistics(
+def _statistics_over_channels(
     stream: LatentStream,
-    table: CollectionTable,
-    config: RunConfig,
-    corpus: Corpus,
+    arguments: tuple[Corpus, SummarizeTable, int],
     chunks: list[slice],
-    out: Artifact,
     progress: Progress,
 ) -> Accumulator:
-    """Statistics of every latent. A pass over a model is kept chunk by chunk, so that a killed one goes on."""
+    """Statistics of every latent over the adapter's channels, which lie on disk."""
     from generator.summarize import Accumulator
+
+    total = Accumulator(stream.channels, *arguments)
+    for chunk in chunks:
+        for block in stream.blocks(stream.source.blocks(chunk, _block_tokens(stream.source.width))):
+            total.add(block)
+            progress.advance(block.n_tokens)
+    return total
+
+
+def _statistics_over_models(
+    group: Sequence[tuple[CollectionTable, LatentStream]],
+    arguments: tuple[Corpus, SummarizeTable, int],
+    chunks: list[slice],
+    models: Models,
+    out: Artifact,
+    progress: Progress,
+) -> list[Accumulator]:
+    """Statistics of every latent of some collections, from one pass over the models, kept chunk by chunk."""
+    from generator.measure.passes import pass_of
     from generator.summarize.running import RunningTotal
 
-    arguments = stream.channels, corpus, config.summarize, config.seed
-    block_tokens = max(1, min(BLOCK_TOKENS, READ_VALUES // stream.source.width))
+    running = [
+        RunningTotal(out.folder / f"{table.name}-unfinished", out.key, stream.channels, *arguments)
+        for table, stream in group
+    ]
+    progress.advance(sum(total.stop for total in running))
+    shared = pass_of([table for table, _ in group], models)
+    for chunk in chunks:
+        # of a killed pass, some may have taken this chunk and some not
+        behind = [
+            (s, total, total.new()) for (_, s), total in zip(group, running) if total.stop <= chunk.start
+        ]
+        orders = [stream.source.order for stream, _, _ in behind]
+        for copies in shared.blocks(chunk, _block_tokens(shared.width), orders) if behind else ():
+            for (stream, _, state), copy in zip(behind, copies):
+                for block in stream.blocks([copy]):
+                    state.add(block)
+                    progress.advance(block.n_tokens)
+        for _, total, state in behind:
+            total.take(chunk, state)
+    shared.close()
+    return [total.total for total in running]
 
-    def summarised(state: Accumulator, chunk: slice) -> Accumulator:
-        for block in stream.blocks(stream.source.blocks(chunk, block_tokens)):
-            state.add(block)
-            progress.advance(block.n_tokens)
-        return state
 
-    if not table.hook_points:
-        total = Accumulator(*arguments)
-        for chunk in chunks:
-            summarised(total, chunk)
-        return total
-    running = RunningTotal(out.folder / f"{table.name}-unfinished", out.key, *arguments)
-    progress.advance(running.stop)
-    for chunk in running.missing(chunks):
-        running.take(chunk, summarised(running.new(), chunk))
-    running.clear()
-    return running.total
+def _block_tokens(width: int) -> int:
+    return max(1, min(BLOCK_TOKENS, READ_VALUES // width))
 
 
 def _stored_activations(config: RunConfig, folders: Folders) -> tuple[Corpus, Activations, list[slice]]:
@@ -734,7 +791,7 @@ STAGES = (
           is_wanted=_has_adapter),
     Stage("collect", "latents", 4, ("corpus", "extract", "train"), _collect_depends_on, _collect, _collected_tokens,
           is_wanted=_has_collections),
-    Stage("effects", "effects", 1, ("corpus", "extract", "summarize", "collect"), _effects_depends_on, _effects, _unknown,
+    Stage("effects", "effects", 2, ("corpus", "extract", "summarize", "collect"), _effects_depends_on, _effects, _unknown,
           "channels", is_wanted=_has_effects),
     Stage("analyze", "analysis", 1, ("corpus",), _analyze_depends_on, _analyze, _unknown, is_wanted=_is_analyzed),
     Stage("publish", "publish", 1, ("corpus", "summarize", "collect", "effects", "analyze"), _publish_depends_on, _publish, _unknown,

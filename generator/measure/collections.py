@@ -17,11 +17,12 @@ from generator.errors import FeaturebookError, nearest
 from generator.measure.collect import collect, latent_channels
 from generator.measure.dictionaries import Dictionary, LoadOptions, load_dictionary
 from generator.measure.extract import calibration_documents
-from generator.measure.streams import ModelRows, Models, ModelSource, Source, StoredSource
+from generator.measure.streams import ModelRows, ModelSource, Source, StoredSource
 from generator.measure.training import ActivationRows, Rows, train
 from generator.measure.training.recovered import LossMeter
 from generator.measure.training.rows import is_held_out
 from generator.measure.training.state import append_line
+from generator.measure.variants import Models
 from generator.progress import Progress
 from generator.summaries import Loadings
 

@@ -1,6 +1,5 @@
 """A running total of chunks on disk, so that a pass that is costly to repeat goes on where it was killed."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from generator.artifacts import remove_dead_temporaries
@@ -39,10 +38,6 @@ class RunningTotal:
         """Global index after the last token that is in the total."""
         self.total = Accumulator.load(own[-1], *self._arguments) if own else Accumulator(*self._arguments)
 
-    def missing(self, chunks: Sequence[slice]) -> list[slice]:
-        """The chunks that are not in the total yet."""
-        return [chunk for chunk in chunks if chunk.start >= self.stop]
-
     def new(self) -> Accumulator:
         """An empty state for the next chunk."""
         return Accumulator(*self._arguments)
@@ -54,11 +49,6 @@ class RunningTotal:
         self.stop = chunk.stop
         self.total.save(self._path(self.stop))
         old.unlink(missing_ok=True)
-
-    def clear(self) -> None:
-        """Removes the file and the folder, when the total was used."""
-        self._path(self.stop).unlink(missing_ok=True)
-        self.folder.rmdir()
 
     def _path(self, stop: int) -> Path:
         return self.folder / f"total-{stop:012d}-{self.key}.h5"

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from generator import pipeline
 from generator.blocks import Corpus
 from generator.config import RunConfig
 from generator.errors import FeaturebookError
@@ -17,11 +18,14 @@ from generator.measure.dictionaries import Dictionary, load_dictionary
 from generator.measure.dictionaries.activations import JumpRelu
 from generator.measure.dictionaries.saelens import save_saelens
 from generator.measure.model import load_model
-from generator.measure.streams import Models, ModelSource
+from generator.measure.passes import ModelPass
+from generator.measure.streams import ModelSource
 from generator.measure.training.rows import is_held_out
+from generator.measure.variants import Models
 from generator.pipeline import Folders, build, load_corpus
 from generator.progress import Silent
 from generator.summaries import Summary
+from generator.summarize.running import RunningTotal
 from tests.measure.toys import Toy
 
 D, N = 32, 40
@@ -119,32 +123,85 @@ def test_without_an_adapter_the_file_names_its_place(make_toy: Callable[..., Toy
         run(toy, tmp_path, {"name": "sae", "path": str(nameless)}, has_adapter=False)
 
 
-def test_a_killed_pass_goes_on_to_the_same_bits(
+def three_tables(tmp_path: Path) -> list[dict[str, Any]]:
+    """An SAE, a crosscoder over layers and one over two models: places that overlap."""
+    path = str(random_sae(tmp_path / "sae"))
+    layers = save_crosscoder(tmp_path / "layers", 3)
+    return [
+        {"name": "sae", "path": path, "hook_points": ["layers.1"]},
+        crosscoder_table(
+            layers, name="across", hook_points=["layers.*"], models=["adapted"], input_factor=1.0
+        ),
+        crosscoder_table(save_crosscoder(tmp_path / "two", 2), name="two", input_factor=1.0),
+    ]
+
+
+def test_collections_over_the_same_models_share_a_pass(
     make_toy: Callable[..., Toy], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    toy = make_toy("qwen2")
-    table = {"name": "sae", "path": str(random_sae(tmp_path / "sae")), "hook_points": ["layers.1"]}
-    whole = run(toy, tmp_path / "whole", table) / "latents" / "sae.h5"
-    blocks, read = ModelSource.blocks, list[int]()
+    toy, tables = make_toy("qwen2", r=2), three_tables(tmp_path)
+    passes: list[int] = []
+    blocks = ModelPass.blocks
 
-    def killed(self: ModelSource, chunk: slice, block_tokens: int) -> Any:
-        if len(read) == 2:
+    def counted(self: ModelPass, chunk: slice, block_tokens: int, orders: Any) -> Any:
+        passes.append(len(orders))
+        return blocks(self, chunk, block_tokens, orders)
+
+    monkeypatch.setattr(ModelPass, "blocks", counted)
+    together = run(toy, tmp_path / "together", *tables)
+    n_chunks = len(passes)
+    assert n_chunks > 2 and set(passes) == {3}
+    for table in tables:
+        alone = run(toy, tmp_path / table["name"], table)
+        name = f"latents/{table['name']}.h5"
+        assert (alone / name).read_bytes() == (together / name).read_bytes()
+    passes.clear()
+    run(toy, tmp_path / "apart", tables[0], tables[2] | {"is_centred": True})
+    assert passes == [1] * 2 * n_chunks  # what is read in another way gets a pass of its own
+    passes.clear()
+    monkeypatch.setattr(pipeline, "SHARED_LATENTS", 2 * N)
+    run(toy, tmp_path / "many", *tables)
+    assert passes == [2] * n_chunks + [1] * n_chunks
+
+
+@pytest.mark.parametrize("n_taken", [2, 4, 9], ids=["between two of them", "in a chunk", "after the last"])
+def test_a_killed_pass_goes_on_to_the_same_bits(
+    n_taken: int, make_toy: Callable[..., Toy], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed when so many chunks of the three collections were taken: together they have nine, of three chunks."""
+    toy, tables = make_toy("qwen2", r=2), three_tables(tmp_path)
+    options: dict[str, Any] = {"extract": {"chunk_tokens": 40}}
+    whole = run(toy, tmp_path / "whole", *tables, **options)
+    taken: list[tuple[str, int]] = []
+    take, save = RunningTotal.take, Summary.save
+
+    def counted(self: RunningTotal, chunk: slice, state: Any) -> None:
+        if len(taken) == n_taken:
             raise KeyboardInterrupt
-        read.append(chunk.start)
-        return blocks(self, chunk, block_tokens)
+        taken.append((self.folder.name, chunk.start))
+        take(self, chunk, state)
 
-    monkeypatch.setattr(ModelSource, "blocks", killed)
-    with pytest.raises(KeyboardInterrupt):
-        run(toy, tmp_path / "cut", table)
-    assert list((tmp_path / "cut/build/latents").glob("sae-unfinished/total-*.h5"))
-    read.clear()
+    def killed(self: Summary, path: Path) -> None:
+        if path.name == "across.h5":
+            raise KeyboardInterrupt
+        save(self, path)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(RunningTotal, "take", counted)
+        patch.setattr(Summary, "save", killed)
+        run(toy, tmp_path / "cut", *tables, **options)
+    assert len(taken) == n_taken and len({start for _, start in taken}) == -(-n_taken // 3)
+    first = list(taken)
+    taken.clear()
     monkeypatch.setattr(
-        ModelSource, "blocks", lambda self, c, n: (read.append(c.start), blocks(self, c, n))[1]
+        RunningTotal, "take", lambda *a: (taken.append((a[0].folder.name, a[1].start)), take(*a))[1]
     )
-    resumed = run(toy, tmp_path / "cut", table) / "latents" / "sae.h5"
-    assert 0 not in read and read, "it began anew"
-    assert resumed.read_bytes() == whole.read_bytes()
-    assert not list((tmp_path / "cut/build/latents").glob("sae-unfinished*"))
+    resumed = run(toy, tmp_path / "cut", *tables, **options)
+    assert len(taken) == 9 - n_taken and not set(taken) & set(first), "it began anew"
+    for table in tables:
+        name = f"latents/{table['name']}.h5"
+        assert (resumed / name).read_bytes() == (whole / name).read_bytes()
+    assert not list((resumed / "latents").glob("*-unfinished"))
 
 
 def test_training_on_a_place_of_the_model(make_toy: Callable[..., Toy], tmp_path: Path) -> None:

@@ -12,8 +12,9 @@ import torch
 from generator.errors import FeaturebookError
 from generator.measure.dictionaries import load_dictionary
 from generator.measure.dictionaries.crosscoder_learning import Parts, save_crosscoder_learning
-from generator.measure.streams import Models, ModelSource
+from generator.measure.streams import ModelSource
 from generator.measure.training.rows import is_held_out
+from generator.measure.variants import Models
 from generator.pipeline import Folders, build, load_corpus
 from generator.progress import Silent
 from generator.publish.reading import opened

@@ -15,8 +15,9 @@ from generator.measure import engine as engine_module
 from generator.measure.analyze.anatomy import adapter_off
 from generator.measure.hook_points import resolve
 from generator.measure.model import load_model
-from generator.measure.streams import ModelRows, Models, ModelSource, check_same_tokens
+from generator.measure.streams import ModelRows, ModelSource
 from generator.measure.training.rows import Split, is_held_out
+from generator.measure.variants import Models, check_same_tokens
 from generator.progress import Silent
 from tests.measure.toys import Toy, save_base
 
@@ -164,13 +165,13 @@ def test_long_documents_are_read_in_pieces_and_each_token_once(make_toy: Callabl
 def test_blocks_are_small_against_the_corpus(
     make_toy: Callable[..., Toy], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from generator.measure import streams
+    from generator.measure import passes
 
     toy = make_toy("qwen2")
     corpus = toy.corpus()
     source = ModelSource(table_of(hook_points=["layers.1"]), open_models(toy, corpus))
     whole = everything(source, corpus)
-    monkeypatch.setattr(streams, "BLOCK_BYTES", 4 * source.width * 20)
+    monkeypatch.setattr(passes, "BLOCK_BYTES", 4 * source.width * 20)
     sizes = [len(b.values) for chunk in corpus.chunks(60) for b in source.blocks(chunk, 8192)]
     longest = int(np.diff(corpus.doc_offsets).max())
     assert len(sizes) > 4 and max(sizes) <= max(20, longest)

@@ -20,7 +20,7 @@ from generator.measure.effects.latents import Ablation, example_of, piece_of
 from generator.measure.effects.profile import difference, profile
 from generator.measure.effects.reading import PlaceReader
 from generator.measure.effects.streamed import SampleTotals
-from generator.measure.streams import Models
+from generator.measure.variants import Models
 from generator.progress import Silent
 from tests.measure.conftest import corpus_file, make_toy  # noqa: F401 (fixtures)
 from tests.measure.toys import Toy
@@ -200,16 +200,6 @@ def test_ablation_is_a_rerun(pair: tuple[Corpus, PlaceReader, Dictionary], place
             else:
                 true = int(corpus.token_ids[token + 1])
                 assert one.change[t] == pytest.approx(float(after[t, true] - before[t, true]), abs=3e-4)
-    moved = [
-        example_of(corpus, one, piece, int(corpus.doc[peak]), peak, slice(piece.measured, piece.stop))
-        for one in found
-    ]
-    which = next(index for index, one in enumerate(moved) if one["moved"])
-    most = max(moved[which]["moved"], key=lambda one: abs(moved[which]["changes"][one["at"]]))
-    row = piece.measured - piece.start + most["at"]
-    shift = found[which].after[row].exp() - found[which].before[row].exp()
-    assert most["up"][0][0] == int(shift.argmax()) and most["down"][0][0] == int(shift.argmin())
-    assert most["up"][0][2] - most["up"][0][1] == pytest.approx(float(shift.max()), abs=2e-3)
 
 
 def test_a_cut_text_gives_the_same_effects(pair: tuple[Corpus, PlaceReader, Dictionary]) -> None:
@@ -223,12 +213,101 @@ def test_a_cut_text_gives_the_same_effects(pair: tuple[Corpus, PlaceReader, Dict
 
 def test_places_are_found_by_name(pair: tuple[Corpus, PlaceReader, Dictionary]) -> None:
     reader = pair[1]
-    assert (
-        reader.index_of("adapted model.layers.1:output") == 4
-        and reader.index_of("model.layers.1:output") == 1
-    )
-    with pytest.raises(FeaturebookError, match="no place"):
-        reader.index_of("model.layers.9:output")
+    for name in ("model.layers.1:output", "layers.1", "blocks.1.hook_resid_post", "blocks.2.hook_resid_pre"):
+        assert reader.find(f"adapted {name}") == (4 if "pre" not in name else None)
+        assert reader.find(name) == (1 if "pre" not in name else None)
+    with pytest.raises(FeaturebookError, match=r"no module 'model\.layers\.9'"):
+        reader.find("model.layers.9:output")
+    with pytest.raises(FeaturebookError, match="stands for 3 places"):
+        reader.find("layers.*")
+
+
+def moved_by_hand(
+    net: Any, ids: torch.Tensor, path: str, side: str, change: torch.Tensor | None
+) -> torch.Tensor:
+    """Log-probabilities with a change added to what a module gets or returns, by hooks written here."""
+
+    def before(module: Any, args: Any, kwargs: Any) -> Any:
+        if args:
+            return (args[0] + change, *args[1:]), kwargs
+        return args, {**kwargs, "hidden_states": kwargs["hidden_states"] + change}
+
+    def after(module: Any, args: Any, output: Any) -> Any:
+        return (output[0] + change, *output[1:]) if isinstance(output, tuple) else output + change
+
+    module, handle = net.get_submodule(path), None
+    if change is not None and side == "input":
+        handle = module.register_forward_pre_hook(before, with_kwargs=True)
+    elif change is not None:
+        handle = module.register_forward_hook(after)
+    with torch.no_grad():
+        found = net(input_ids=ids).logits
+    if handle:
+        handle.remove()
+    return found[0].float().log_softmax(-1)
+
+
+@pytest.mark.parametrize(
+    ("family", "point", "path", "side"),
+    [
+        ("gpt2", "blocks.1.hook_mlp_out", "transformer.h.1.mlp", "output"),
+        ("gpt_neox", "blocks.1.hook_attn_out", "gpt_neox.layers.1.attention", "output"),
+        ("gemma2", "blocks.1.hook_mlp_out", "model.layers.1.post_feedforward_layernorm", "output"),
+        ("qwen2", "blocks.2.hook_resid_pre", "model.layers.2", "input"),
+    ],
+)
+def test_ablation_is_a_rerun_in_other_families(
+    family: str,
+    point: str,
+    path: str,
+    side: str,
+    make_toy: Callable[..., Toy],  # noqa: F811
+) -> None:
+    toy = make_toy(family)
+    corpus = toy.corpus()
+    table = table_of(kind="sae", hook_points=[point], models=["adapted"])
+    reader = PlaceReader(table, Models(toy.config(), corpus, Silent()))
+    (place,) = reader.places
+    dictionary = toy_dictionary(10, place.point.width, threshold=0.0)
+    dictionary = replace(dictionary, W_dec=5 * dictionary.W_dec)
+    piece = piece_of(corpus, int(corpus.pieces[1, 1]) + 3)
+    ids = torch.from_numpy(corpus.token_ids[piece.start : piece.stop].astype(np.int64))[None]
+    net = reader.models.get("adapted").model
+    kept = torch.from_numpy(corpus.is_measured[piece.start : piece.stop])[:, None]
+    z = dictionary.encode(reader.read({"input_ids": ids})[0][0]) * kept
+    before = moved_by_hand(net, ids, path, side, None)
+    found = list(Ablation(reader, dictionary, corpus).of(piece, [(f, 0) for f in range(10)]))
+    assert len(found) > 3
+    for one in found:
+        after = moved_by_hand(net, ids, path, side, -z[:, one.latent, None] * dictionary.W_dec[one.latent])
+        assert (after - before).abs().max() > 1e-3
+        torch.testing.assert_close(one.after, after, rtol=0, atol=3e-4)
+        torch.testing.assert_close(one.before, before, rtol=0, atol=3e-4)
+
+
+def test_every_shown_token_tells_what_moves_most_there(pair: tuple[Corpus, PlaceReader, Dictionary]) -> None:
+    corpus, reader, dictionary = pair
+    peak = int(corpus.pieces[2, 1]) + 3
+    piece = piece_of(corpus, peak)
+    window = slice(piece.measured, piece.stop)
+    n_told = 0
+    for one in Ablation(reader, dictionary, corpus).of(piece, [(f, 1) for f in range(10)]):
+        shown = example_of(corpus, one, piece, int(corpus.doc[peak]), peak, window)
+        rows = slice(piece.measured - piece.start, None)
+        shift = (one.after[rows].exp() - one.before[rows].exp()).numpy()
+        assert [told["at"] for told in shown["moved"]] == np.flatnonzero(
+            np.abs(shift).max(1) >= 1e-3
+        ).tolist()
+        for told in shown["moved"]:
+            own = shift[told["at"]]
+            for side, sign in (("up", 1), ("down", -1)):
+                order = np.argsort(-sign * own, kind="stable")[:4]
+                wanted = [t for t in order.tolist() if sign * own[t] >= 1e-4]
+                assert [token for token, _, _ in told[side]] == wanted
+                for token, was, becomes in told[side]:
+                    assert becomes - was == pytest.approx(own[token], abs=2e-3)
+            n_told += 1
+    assert n_told > 30
 
 
 def test_findings_of_every_latent(pair: tuple[Corpus, PlaceReader, Dictionary]) -> None:

@@ -10,13 +10,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from generator.config import CollectionTable
-from generator.errors import FeaturebookError, nearest
+from generator.errors import FeaturebookError
 from generator.measure.analyze.anatomy import Anatomy, study
 from generator.measure.analyze.capture import run
 from generator.measure.dictionaries import Dictionary
 from generator.measure.hook_points import HookPoint, first_tensor, resolve, watched
 from generator.measure.names import public_name
-from generator.measure.streams import OWN_MODELS, Models, Place
+from generator.measure.streams import Place
+from generator.measure.variants import OWN_MODELS, Models
 
 
 class PlaceReader:
@@ -57,19 +58,25 @@ class PlaceReader:
         """Values per token at one place."""
         return self.places[0].point.width
 
-    def index_of(self, name: str) -> int:
-        """The place that a name stands for: ``model.layers.3:output``, or with its model before it.
+    def find(self, name: str) -> int | None:
+        """The place that a name stands for: ``model.layers.3:output``, ``blocks.3.hook_resid_post``, or with its model before it.
+
+        Of two models that have it, the first. None when this collection reads no such place.
 
         Raises:
-            FeaturebookError: there is no such place.
+            FeaturebookError: the model has no such place, or the name stands for several.
         """
-        for index, place in enumerate(self.places):
-            if name in (place.name, place.point.id):
-                return index
-        known = [place.name for place in self.places]
-        raise FeaturebookError(
-            f"Collection {self.table.name!r} has no place {name!r}. {nearest(name, known)}"
+        model, _, point = name.rpartition(" ")
+        first = self.models.get(self.table.models[0])
+        ids = [found.id for found in resolve([point], first.model, first.device).points]
+        if len(ids) > 1:
+            raise FeaturebookError(
+                f"{name!r} stands for {len(ids)} places, the first of them {ids[0]!r}. Name one of them."
+            )
+        hits = (
+            i for i, place in enumerate(self.places) if place.point.id in ids and model in ("", place.model)
         )
+        return next(hits, None)
 
     @torch.no_grad()
     def read(

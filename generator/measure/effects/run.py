@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 
 from generator.blocks import Activations, Corpus
-from generator.config import RunConfig
+from generator.config import CollectionTable, RunConfig
 from generator.measure.analyze.anatomy import Anatomy, study
+from generator.measure.collections import load_as_collected
+from generator.measure.dictionaries import Dictionary
 from generator.measure.model import load_model
-from generator.measure.streams import Models
+from generator.measure.variants import Models
 from generator.progress import Progress
 from generator.summaries import Summary
 
@@ -41,6 +43,24 @@ class EffectsRun:
     def models(self) -> Models:
         """The models that collections over hook points read, as collecting runs them."""
         return Models(self.config, self.corpus, self.progress)
+
+    def facts_of(self, collection: CollectionTable) -> dict[str, Any]:
+        """What collecting found of a collection."""
+        facts: dict[str, Any] = self.latents[collection.name].facts.get("collections", {})
+        return facts.get(collection.name, {})
+
+    def with_places(self, collection: CollectionTable) -> CollectionTable:
+        """The collection with the places that collecting read, where the run file leaves them to the dictionary's own file."""
+        if collection.hook_points:
+            return collection
+        points = list(
+            dict.fromkeys(place["hook_point"] for place in self.facts_of(collection).get("places", []))
+        )
+        return collection.model_copy(update={"hook_points": points})
+
+    def dictionary(self, collection: CollectionTable) -> Dictionary:
+        """The collection's dictionary, with the input factors that collecting estimated."""
+        return load_as_collected(collection, self.trained / collection.name, self.facts_of(collection))
 
     @cached_property
     def channels(self) -> tuple[list[Any], list[Any]]:
