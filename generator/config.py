@@ -484,8 +484,8 @@ class EffectsTable(Table):
     examples: Positive = 4
     """Strongest examples of each, on which it is ablated."""
     ablate_at: str = ""
-    """Where: ``model.layers.3:output``, or with a model before it (``base model.layers.3:output``). The latent's own peak place when
-    empty."""
+    """Where: a hook point, perhaps with a model before it (``blocks.3.hook_resid_post``, ``base model.layers.3:output``). The latent's
+    own peak place when empty, and in collections that do not read it."""
     documents: Count = 4
     """Documents with a page, in which the strongest latents of each token are ablated too."""
     document_latents: Positive = 64

@@ -297,7 +297,7 @@ function describe({ strip, groups, scale }, index) {
     "div",
     {},
     h("p", {}, name, group.isSpecial ? " special token" : null),
-    ...members.map((token) => memberLine(strip, scale, token)),
+    ...members.flatMap((token) => [memberLine(strip, scale, token), strip.more?.(token) ?? null]),
     h("p", { class: "fb-tooltip__source" }, strip.href ? h("a", { href: strip.href }, strip.source) : strip.source),
   )
 }

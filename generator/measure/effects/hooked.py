@@ -43,25 +43,47 @@ def find_over_hook_points(run: EffectsRun) -> Panels:
     if "latent_effects" in wanted and table.documents:
         found["document_effects"] = ({}, {"method": ABLATION_METHOD})
     _check_globs(run, collections)
+    readers = {c.name: PlaceReader(run.with_places(c), run.models) for c in collections}
+    asked = _asked_place(table.ablate_at, readers)
     for collection in collections:
-        _find(run, collection, found)
+        _find(run, collection, readers, asked.get(collection.name), found)
     return found
 
 
-def _find(run: EffectsRun, collection: CollectionTable, found: Panels) -> None:
+def _asked_place(name: str, readers: dict[str, PlaceReader]) -> dict[str, int]:
+    """Collection -> the place where its latents shall be ablated; those that do not have it are left out.
+
+    Raises:
+        FeaturebookError: no collection has it.
+    """
+    if not name:
+        return {}
+    found = {collection: reader.find(name) for collection, reader in readers.items()}
+    if all(index is None for index in found.values()):
+        known = [place.name for reader in readers.values() for place in reader.places]
+        raise FeaturebookError(
+            f"effects.ablate_at = {name!r} is no place of a collection. {nearest(name, known)}"
+        )
+    return {collection: index for collection, index in found.items() if index is not None}
+
+
+def _find(
+    run: EffectsRun,
+    collection: CollectionTable,
+    readers: dict[str, PlaceReader],
+    asked: int | None,
+    found: Panels,
+) -> None:
     table = run.config.effects
     assert table is not None
     summary = run.latents[collection.name]
     ids = [channel.id for channel in summary.channels]
-    reader, dictionary = (
-        PlaceReader(_with_places(collection, summary), run.models),
-        _dictionary(run, collection),
-    )
+    reader, dictionary = readers[collection.name], run.dictionary(collection)
     if dictionary.is_transcoder:
         return  # it writes to another place than it reads
     chosen = _chosen(run, summary)
     if "crosscoder" in found:
-        others = _vectors(run, collection.name)
+        others = _vectors(run, collection.name, readers)
         told = find_crosscoder(
             reader, dictionary, run.corpus, ids, others, table, chosen, run.progress, run.config.seed
         )
@@ -76,29 +98,12 @@ def _find(run: EffectsRun, collection: CollectionTable, found: Panels) -> None:
         values |= {ids[f]: {"undefined": why} for f in chosen}
         return
     ablation = Ablation(reader, dictionary, run.corpus)
-    places = _places(reader, dictionary, table.ablate_at, found.get("crosscoder"), ids)
+    places = _places(reader, dictionary, asked, found.get("crosscoder"), ids)
     facts["collections"][collection.name] = {"places": [place.name for place in reader.places]}
     facts["method"] = ABLATION_METHOD
     values |= _examples(run, ablation, summary, chosen, places, table.examples)
     if "document_effects" in found:
         _documents(run, ablation, summary, places, found["document_effects"][0])
-
-
-def _with_places(collection: CollectionTable, summary: Summary) -> CollectionTable:
-    """The collection with the places that collecting read, where the run file leaves them to the dictionary's own file."""
-    if collection.hook_points:
-        return collection
-    facts = summary.facts.get("collections", {}).get(collection.name, {})
-    points = list(dict.fromkeys(place["hook_point"] for place in facts.get("places", [])))
-    return collection.model_copy(update={"hook_points": points})
-
-
-def _dictionary(run: EffectsRun, collection: CollectionTable) -> Dictionary:
-    from generator.measure.collections import load_as_collected
-
-    summary = run.latents[collection.name]
-    facts = summary.facts.get("collections", {}).get(collection.name, {})
-    return load_as_collected(collection, run.trained / collection.name, facts)
 
 
 def _why_not(reader: PlaceReader) -> str:
@@ -111,11 +116,11 @@ def _why_not(reader: PlaceReader) -> str:
 
 
 def _places(
-    reader: PlaceReader, dictionary: Dictionary, asked: str, crosscoder: Any, ids: Sequence[str]
+    reader: PlaceReader, dictionary: Dictionary, asked: int | None, crosscoder: Any, ids: Sequence[str]
 ) -> list[int]:
     """Where each latent is ablated: the asked place, else its peak; by plain norms where sizes were not measured."""
-    if asked:
-        return [reader.index_of(asked)] * len(ids)
+    if asked is not None:
+        return [asked] * len(ids)
     if crosscoder is not None:
         return [int(crosscoder[0][identifier]["peak"]) for identifier in ids]
     norms = dictionary.W_dec.view(len(ids), len(reader.places), -1).norm(dim=2)
@@ -144,7 +149,7 @@ def _chosen(run: EffectsRun, summary: Summary) -> list[int]:
     return list(dict.fromkeys([*picked, *strongest_of(summary)]))[: table.latents]
 
 
-def _vectors(run: EffectsRun, name: str) -> NamedVectors:
+def _vectors(run: EffectsRun, name: str, readers: dict[str, PlaceReader]) -> NamedVectors:
     """LoRA directions and the latents of other collections, with their vectors in the residual stream."""
     ids: list[str] = []
     sides: list[str] = []
@@ -158,7 +163,7 @@ def _vectors(run: EffectsRun, name: str) -> NamedVectors:
     for collection in run.config.collections:
         summary = run.latents[collection.name]
         if collection.name != name and not summary.loadings:
-            vectors = _strongest_writes(run, collection)
+            vectors = _strongest_writes(readers[collection.name], run.dictionary(collection))
             ids += [channel.id for channel in summary.channels] if vectors is not None else []
             sides += ["write"] * len(vectors) if vectors is not None else []
             parts += [vectors] if vectors is not None else []
@@ -168,16 +173,12 @@ def _vectors(run: EffectsRun, name: str) -> NamedVectors:
     return NamedVectors(ids, sides, torch.from_numpy(np.concatenate(parts)))
 
 
-def _strongest_writes(run: EffectsRun, collection: CollectionTable) -> np.ndarray | None:
+def _strongest_writes(reader: PlaceReader, dictionary: Dictionary) -> np.ndarray | None:
     """Of every latent of another collection, its decoder at the place of the residual stream where it is longest."""
-    facts = run.latents[collection.name].facts.get("collections", {}).get(collection.name, {})
-    dictionary = _dictionary(run, collection)
-    n_places = max(1, len(facts.get("places", [])))
-    reader = PlaceReader(_with_places(collection, run.latents[collection.name]), run.models)
     residual = [i for i, place in enumerate(reader.places) if place.point.space == "residual"]
     if not residual or dictionary.is_transcoder:
         return None
-    decoder = dictionary.W_dec.cpu().view(dictionary.n_features, n_places, -1)[:, residual]
+    decoder = dictionary.W_dec.cpu().view(dictionary.n_features, len(reader.places), -1)[:, residual]
     best = decoder.norm(dim=2).argmax(1)
     return decoder[torch.arange(len(best)), best].numpy()
 

@@ -26,10 +26,10 @@ LOGIT_VALUES = 1 << 25
 """Logits held at once: 128 MB of float32."""
 
 LEAST_CHANGE = 1e-4
-"""Nats; a smaller change of log p is the rounding of float32 and counts as none."""
+"""A smaller change of log p, or of a probability, is the rounding of float32 and counts as none."""
 
-MOVED_AT, MOVED = 6, 4
-"""Tokens of an example whose prediction is told, and tokens told of either side."""
+MOVED, LEAST_MOVED = 4, 1e-3
+"""Next tokens told of either side at each shown token, and the change of probability below which nothing moved there."""
 
 
 @dataclass(frozen=True)
@@ -158,8 +158,7 @@ def example_of(
     first = int(corpus.doc_offsets[doc])
     own = slice(window.start - piece.start, window.stop - piece.start)
     change, activation = found.change[own], found.activation[own]
-    size = np.nan_to_num(np.abs(change))
-    told = sorted(np.argsort(-size, kind="stable")[:MOVED_AT].tolist())
+    shift = (found.after[own].exp() - found.before[own].exp()).abs().amax(-1).tolist()
     return {
         "doc": doc,
         "position": peak - first,
@@ -167,7 +166,7 @@ def example_of(
         "token_ids": corpus.token_ids[window].tolist(),
         "values": [round_to(float(v)) for v in activation],
         "changes": rounded(change),
-        "moved": [_moved(found, own.start + at, at) for at in told if size[at] >= LEAST_CHANGE],
+        "moved": [_moved(found, own.start + at, at) for at, most in enumerate(shift) if most >= LEAST_MOVED],
     }
 
 
@@ -186,6 +185,6 @@ def _moved(found: Ablated, row: int, at: int) -> dict[str, Any]:
         sides[name] = [
             [token, round_to(float(before[token]), 3), round_to(float(after[token]), 3)]
             for token, value in zip(tokens.tolist(), values.tolist())
-            if value > 0
+            if value >= LEAST_CHANGE
         ]
     return sides

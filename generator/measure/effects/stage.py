@@ -28,7 +28,9 @@ from generator.measure.effects.writes import (
     writes_of_decoder,
     writes_of_latents,
 )
+from generator.measure.hook_points import resolve
 from generator.measure.lora import AdaptedModule
+from generator.measure.variants import OWN_MODELS
 from generator.summaries import Summary
 
 LOGITS_METHOD = (
@@ -96,21 +98,17 @@ def _writes_of_collection(run: EffectsRun, table: CollectionTable) -> Writes:
 
 def _writes_at_hook_points(run: EffectsRun, table: CollectionTable, ids: list[str]) -> Writes:
     """The decoder of a dictionary at its last place in the residual stream of the run's own model."""
-    from generator.measure.collections import load_own
-    from generator.measure.hook_points import resolve
-
-    own = [index for index, name in enumerate(table.models) if name in ("base", "adapted")]
-    if not own or not table.hook_points or table.input_factor == "estimate":
-        return undefined_writes(
-            ids, "this dictionary reads another model, or its file names no place or factor."
-        )
+    table = run.with_places(table)
+    own = [index for index, name in enumerate(table.models) if name in OWN_MODELS]
+    if not own or not table.hook_points:
+        return undefined_writes(ids, "this dictionary reads another model, or its file names no place.")
     points = resolve(table.hook_points, run.anatomy.model, run.anatomy.device).points
     places = [index for index, point in enumerate(points) if point.space == "residual"]
     if not places:
         return undefined_writes(
             ids, "this dictionary does not read the residual stream, so its latents do not write there."
         )
-    decoder = load_own(table, run.trained / table.name).W_dec
+    decoder = run.dictionary(table).W_dec.cpu()
     first = sum(point.width for point in points) * own[-1] + sum(
         point.width for point in points[: places[-1]]
     )
@@ -164,10 +162,7 @@ def _places_of_channels(run: EffectsRun, adapted: Sequence[AdaptedModule]) -> di
 
 def _biases(run: EffectsRun, collection: str) -> np.ndarray:
     """What each latent of a dictionary over the adapter's activations adds to its encoder's product."""
-    from generator.measure.collections import load_own
-
-    table = next(one for one in run.config.collections if one.name == collection)
-    dictionary = load_own(table, run.trained / collection)
+    dictionary = run.dictionary(next(one for one in run.config.collections if one.name == collection))
     bias = dictionary.b_enc.double()
     if dictionary.subtracts_b_dec:
         bias = bias - dictionary.W_enc.double() @ dictionary.b_dec.double()

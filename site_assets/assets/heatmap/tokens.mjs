@@ -14,6 +14,7 @@
  * @property {number} precision  the values are right within ± this
  * @property {string} source  name of the document
  * @property {string | null} [href]  address of the document's page
+ * @property {(token: number) => (HTMLElement | null)} [more]  what else the tooltip says of a token
  */
 /**
  * @typedef {object} Group  tokens that make whole characters together: the unit that is drawn

@@ -106,7 +106,8 @@ function modelsSection(found, shard, context) {
   }).catch(() => chart.replaceChildren(h("p", { class: "fb-note" }, "The other latents could not be fetched.")))
   const rows = models.map((model, index) => [model, number(size(index)), percent(total ? size(index) / total : null)])
   return h("section", {}, h("h3", {}, `Between ${models[0]} and ${models[1]}`),
-    h("p", { class: "fb-note" }, `Relative norm ${number(found.relative_norm)} (${className(found)}); cosine between its decoders in the two models ${number(found.model_cosine, { sign: true })}.`),
+    h("p", { class: "fb-note" }, `Relative norm ${number(found.relative_norm)} (${className(found)}); cosine between its decoders in the two models ${number(found.model_cosine, { sign: true })}. `
+      + "A class by norm is no proof: training may shrink a decoder to nothing although its model has the concept (complete shrinkage), or split one concept over two latents (latent decoupling). Latent scaling looks at the activations instead."),
     h("div", { class: "fb-grid fb-grid--logits" },
       h("div", {}, table("Decoder norm by model", ["model", "norm", "share"], rows), scalingTable(found, models)), chart))
 }
@@ -136,7 +137,7 @@ function scalingTable({ scaling, n_tokens }, models) {
   const rows = /** @type {const} */ (["error", "reconstruction"]).map((name) => [name, ...scaling[name].beta.map((beta) => number(beta)), number(scaling[name].nu)])
   return h("div", {}, h("h4", {}, "Latent scaling"),
     table("Latent scaling", ["explains the", ...models.map((model) => `β ${model}`), "ν"], rows),
-    h("p", { class: "fb-note" }, `How much of this latent, as it is in ${models[scaling.own]}, would explain of either model’s error and reconstruction, over ${count(n_tokens)} tokens; ν is the other model’s β over ${models[scaling.own]}’s. Training may shrink a decoder to nothing although the model has the concept: norms then say “only”, and ν near 1 says that it is not so.`))
+    h("p", { class: "fb-note" }, `How much of this latent, as it is in ${models[scaling.own]}, would explain of either model’s error and reconstruction, over ${count(n_tokens)} tokens; ν is the other model’s β over ${models[scaling.own]}’s. ν near 0 in both: only ${models[scaling.own]} has it. ν of the error near 1: the other model has it too, and its decoder was shrunk. ν of the reconstruction near 1: other latents carry it there.`))
 }
 
 /** @param {Crosscoder} found */

@@ -93,10 +93,41 @@ function exampleOf(example, colour, found, shard, context) {
     precision: 5e-5,
     source: example.doc_name,
     href,
+    more: (/** @type {number} */ at) => beside(example, at, colour, shard),
   }
   return h("div", {}, h("p", { class: "fb-attribution__run" }, tokenRun(strip, scaleOf(found, colour))),
     h("p", { class: "fb-note" }, href ? h("a", { href }, example.doc_name) : example.doc_name),
-    example.moved.length ? h("details", { class: "fb-fold" }, h("summary", {}, "Predictions that move most"), movedTable(example, shard)) : null)
+    example.moved.length ? h("details", { class: "fb-fold" }, h("summary", {}, `Next tokens that move most, at ${count(example.moved.length)} tokens`), movedTable(example, shard)) : null)
+}
+
+/**
+ * Of one token, for its tooltip: what the colour does not show, and the next tokens that move most.
+ * @param {Example} example
+ * @param {number} at
+ * @param {Colour} colour
+ * @param {ChannelShard} shard
+ */
+function beside({ values, changes, moved }, at, colour, shard) {
+  const change = changes[at] === null ? "no next token here" : `log p of the true next token ${number(changes[at], { sign: true })}`
+  const found = moved.find((one) => one.at === at)
+  return h("div", {}, h("p", {}, colour === "values" ? change : `activation ${number(values[at])}`),
+    found?.up.text.length ? h("p", {}, "without it more likely"): null, found ? side(found.up, shard) : null,
+    found?.down.text.length ? h("p", {}, "less likely"): null, found ? side(found.down, shard) : null)
+}
+
+/** @param {number} place @param {ChannelShard} shard */
+function text(place, shard) {
+  return h("bdi", { class: "fb-text" }, visible(shard.tokens[place]))
+}
+
+/**
+ * Next tokens with their probability before and after.
+ * @param {Moved} moved
+ * @param {ChannelShard} shard
+ */
+function side(moved, shard) {
+  return h("ul", { class: "fb-place-tokens" }, ...moved.text.map((place, index) =>
+    h("li", {}, text(place, shard), " ", h("span", { class: "fb-number" }, `${percent(moved.before[index])} → ${percent(moved.after[index])}`))))
 }
 
 /**
@@ -104,13 +135,10 @@ function exampleOf(example, colour, found, shard, context) {
  * @param {ChannelShard} shard
  */
 function movedTable(example, shard) {
-  const text = (/** @type {number} */ place) => h("bdi", { class: "fb-text" }, visible(shard.tokens[place]))
-  const side = (/** @type {Moved} */ moved) => h("ul", { class: "fb-place-tokens" }, ...moved.text.map((place, index) =>
-    h("li", {}, text(place), " ", h("span", { class: "fb-number" }, `${percent(moved.before[index])} → ${percent(moved.after[index])}`))))
   const rows = example.moved.map(({ at, up, down }) => [
-    text(example.text[at]), at + 1 < example.text.length ? text(example.text[at + 1]) : "–",
-    number(example.changes[at], { sign: true }), side(up), side(down),
+    text(example.text[at], shard), at + 1 < example.text.length ? text(example.text[at + 1], shard) : "–",
+    number(example.changes[at], { sign: true }), side(up, shard), side(down, shard),
   ])
-  return h("div", { class: "fb-table-box", tabindex: "0", role: "region", "aria-label": "Predictions that move most" },
-    table("Predictions that move most", ["after", "true next", "change of log p", "more likely without it", "less likely without it"], rows))
+  return h("div", { class: "fb-table-box", tabindex: "0", role: "region", "aria-label": "Next tokens that move most" },
+    table("Next tokens that move most", ["after", "true next", "change of log p", "more likely without it", "less likely without it"], rows))
 }
