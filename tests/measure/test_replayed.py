@@ -13,8 +13,8 @@ from generator.blocks import Corpus
 from generator.measure.dictionaries import Dictionary
 from generator.measure.dictionaries.activations import JumpRelu
 from generator.measure.effects.reading import PlaceReader
-from generator.measure.streams import Models
 from generator.measure.training.replayed import loss_replayed
+from generator.measure.variants import Models
 from generator.pipeline import Folders, build, load_corpus
 from generator.progress import Silent
 from tests.measure.toys import Toy

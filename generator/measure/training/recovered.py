@@ -29,8 +29,8 @@ from generator.measure.dictionaries import Dictionary
 from generator.measure.effects.reading import PlaceReader
 from generator.measure.lora import AdaptedModule
 from generator.measure.model import load_model
-from generator.measure.streams import Models
 from generator.measure.training.rows import is_held_out
+from generator.measure.variants import Models
 from generator.progress import Progress
 
 BATCH_TOKENS = 2048
