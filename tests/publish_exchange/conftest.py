@@ -12,6 +12,9 @@ from generator.publish import publish
 from generator.publish.exchange.shelf import Shelf
 from generator.publish.reading import opened
 from tests.toy import toy_config, toy_run
+from tests.toy_findings import toy_findings
+
+LABELS = Path(__file__).parents[1] / "golden" / "labels"
 
 
 @pytest.fixture(scope="session")
@@ -20,7 +23,10 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("toy")
     corpus, summary = toy_run()
     docs = Writer(folder / "docs")
-    publish(toy_config(), corpus, summary, Writer(folder / "shards"), docs, folder / "notes", Silent())
+    publish(
+        toy_config(), corpus, summary, Writer(folder / "shards"), docs, folder / "notes", Silent(),
+        labels_folder=LABELS, findings=toy_findings(corpus),
+    )  # fmt: skip
     return folder / "shards"
 
 

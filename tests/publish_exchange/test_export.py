@@ -3,13 +3,15 @@
 import gzip
 import struct
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import orjson
 import pytest
 
 from generator.artifacts import MemoryWriter
 from generator.errors import FeaturebookError
-from generator.publish.exchange import EXPORTERS, export_site
+from generator.publish.exchange import EXPORTERS, circuit_tracer, export_site
 from generator.publish.exchange.neuronpedia import LONGEST_EXAMPLE, cut
 from generator.publish.exchange.shelf import Shelf, Window, active_histogram, slug_of, window_of
 from tests.publish_exchange.conftest import read, text_of
@@ -20,6 +22,10 @@ def exported(shards: Path, format_name: str, collection: str | None = None) -> d
     writer = MemoryWriter()
     export_site(shards, writer, format_name, collection)
     return writer.files
+
+
+def lines(files: dict[str, bytes], name: str) -> list[dict[str, Any]]:
+    return [orjson.loads(line) for line in gzip.decompress(files[name]).splitlines()]
 
 
 @pytest.mark.parametrize("format_name", sorted(EXPORTERS))
@@ -175,6 +181,60 @@ def test_dashboards_follow_the_conventions(shards: Path, shelf: Shelf):
             peak = activation["values"][activation["qualifying_token_index"]]
             low, high = activation["bin_min"], activation["bin_max"]
             assert low - 1e-4 <= peak <= high + 1e-4 or activation["bin_contains"] == -1
+
+
+# --- logits and labels -----------------------------------------------------------------------------------------
+
+
+def test_logits_stand_in_every_format_that_has_a_place(shards: Path):
+    """Of ``toy_findings.LOGITS``; latent 2 is told that its logits are undefined."""
+    batch = orjson.loads(exported(shards, "saedashboard", "sae")["sae/batch-0.json"])
+    feature = {f["feature_index"]: f for f in batch["features"]}
+    shelf = Shelf(shards)
+    shard = shelf.shard("sae/1")
+    top, bottom = ([shard["tokens"][i] for i in shard["logits"][side]["text"]] for side in ("top", "bottom"))
+    values = {side: [v for t, v in zip(texts, shard["logits"][side]["value"]) if t]
+              for side, texts in (("top", top), ("bottom", bottom))}  # fmt: skip
+    top, bottom = [t for t in top if t], [t for t in bottom if t]
+    assert top and bottom, "the case tests nothing"
+    assert feature[1]["pos_str"] == top and feature[1]["pos_values"] == values["top"]
+    assert feature[1]["neg_str"] == bottom and feature[1]["neg_values"] == values["bottom"]
+    assert feature[1]["logits_hist_data_bar_heights"] == [1, 0, 3]
+    np.testing.assert_allclose(
+        feature[1]["logits_hist_data_bar_values"], [-2 + 3.5 / 6, -2 + 3.5 / 2, 1.5 - 3.5 / 6], atol=1e-6
+    )
+    assert feature[2]["pos_str"] == feature[2]["logits_hist_data_bar_values"] == []
+    uploads = exported(shards, "neuronpedia", "sae")
+    uploaded = {f["index"]: f for f in orjson.loads(uploads["upload/sae/batch-0.json"])["features"]}
+    assert [(t["token"], t["value"]) for t in uploaded[1]["topLogits"]] == list(zip(top, values["top"]))
+    assert "topLogits" not in uploaded[2]
+    row = next(r for r in lines(uploads, "bulk/base/sae/features/batch-0.jsonl.gz") if r["index"] == "1")
+    assert row["neg_str"] == bottom
+    store = circuit_tracer.feature(shelf.sources("sae")[0], 1, shard)
+    assert store["top_logits"] == top and store["bottom_logits"] == bottom
+
+
+def test_labels_are_explanations(shards: Path, shelf: Shelf):
+    files = exported(shards, "neuronpedia")
+    uploaded, rows = {}, []
+    for name, content in files.items():
+        if name.startswith("upload/"):
+            batch = orjson.loads(content)
+            uploaded |= {(batch["source"], f["index"]): f.get("explanations", []) for f in batch["features"]}
+        if "/explanations/" in name:
+            rows += lines(files, name)
+    found = 0
+    for source in shelf.sources():
+        for index, shard in shelf.features(source):
+            texts = [label["text"] for label in shard.get("labels", []) if label["text"]]
+            own = [r for r in rows if (r["layer"], r["index"]) == (source.name, str(index))]
+            assert [r["description"] for r in own] == texts
+            if (source.name, index) in uploaded:
+                explained = uploaded[source.name, index]
+                assert [e["text"] for e in explained] == [text[:512] for text in texts]
+                found += len(texts)
+    assert found, "no label was exported"
+    assert len({row["id"] for row in rows}) == len(rows)
 
 
 # --- what exporters share --------------------------------------------------------------------------------------

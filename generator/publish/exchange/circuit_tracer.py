@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from generator.artifacts import Writer, to_json
+from generator.publish.exchange.said import logits_of
 from generator.publish.exchange.shelf import Shelf, Source, has_range, rounded, slug_of, window_of
 
 NAMES = {"top": "Top activations", "bottom": "Bottom activations", "random": "Random samples"}
@@ -53,13 +54,13 @@ def _packed(shelf: Shelf, source: Source) -> tuple[bytes, list[int]]:
 
 def feature(source: Source, index: int, shard: dict[str, Any]) -> dict[str, Any]:
     """One feature as the front end reads it."""
-    stats = shard["stats"]
+    stats, logits = shard["stats"], logits_of(shard)
     return {
         "transcoder_id": source.name,
         "index": index,
         "examples_quantiles": _groups(shard),
-        "top_logits": [],
-        "bottom_logits": [],
+        "top_logits": [text for text, _ in logits.top],
+        "bottom_logits": [text for text, _ in logits.bottom],
         "act_min": stats["min"] or 0.0,
         "act_max": stats["max"] or 0.0,
         "quantile_values": [],

@@ -20,9 +20,9 @@ from generator.publish.exchange.saedashboard import (
     EMPTY,
     activations,
     bounds_of,
-    correlated,
     read_feature,
 )
+from generator.publish.exchange.said import labels_of, logit_fields, logits_of, nearest
 from generator.publish.exchange.shapes import Reading, files_named, load_json, load_lines
 from generator.publish.exchange.shelf import (
     Shelf,
@@ -37,6 +37,9 @@ from generator.publish.exchange.shelf import (
 FEATURES_PER_UPLOAD = 128
 LONGEST_EXAMPLE = 1024
 """Tokens; the API refuses more."""
+
+MOST_LOGITS, LONGEST_EXPLANATION = 20, 512
+"""The API refuses more tokens of a side, and more characters."""
 
 LARGEST_INDEX = 10**7
 """The API refuses a larger index."""
@@ -79,8 +82,20 @@ def _uploaded(index: int, shard: dict[str, Any]) -> dict[str, Any]:
             names = ("quantileMin", "quantileMax", "quantileFraction")
             entry |= dict(zip(names, bounds_of(shard, example["group"])))
         found.append(entry)
-    density = shard["stats"]["density"]
-    return {"index": index, "activations": found} | ({} if density is None else {"density": density})
+    logits = logits_of(shard)
+    said = {
+        "density": shard["stats"]["density"],
+        "topLogits": [{"token": text, "value": value} for text, value in logits.top[:MOST_LOGITS]],
+        "bottomLogits": [{"token": text, "value": value} for text, value in logits.bottom[:MOST_LOGITS]],
+        "explanations": [_explained(label) for label in labels_of(shard)],
+    }
+    return {"index": index, "activations": found} | {k: v for k, v in said.items() if v not in (None, [])}
+
+
+def _explained(label: dict[str, Any]) -> dict[str, Any]:
+    """A label for the API, which knows models by name and people by their account."""
+    by = {"modelName": label["author"]} if label["source"] == "model" else {}
+    return {"text": label["text"][:LONGEST_EXPLANATION], "methodName": label["source"], **by}
 
 
 def cut(window: Window) -> Window:
@@ -130,7 +145,8 @@ def _write_bulk(
         examples = [row for index, shard in batch for row in _activation_rows(place, index, shard)]
         writer.write(f"{root}/features/batch-{number}.jsonl.gz", _lines(rows))
         writer.write(f"{root}/activations/batch-{number}.jsonl.gz", _lines(examples))
-        writer.write(f"{root}/explanations/batch-{number}.jsonl.gz", _lines([]))
+        explained = [row for index, shard in batch for row in _explanation_rows(place, index, shard)]
+        writer.write(f"{root}/explanations/batch-{number}.jsonl.gz", _lines(explained))
 
 
 def _row(
@@ -138,16 +154,18 @@ def _row(
 ) -> dict[str, Any]:
     """A row of the table Neuron."""
     centres, counts = active_histogram(shard, BINS)
-    indices, values = correlated(source, shard)
+    indices, values = nearest(source, shard, "correlation")
+    alike, cosines = nearest(source, shard, "write_cosine")
     return {
         **{name: [] for name in EMPTY},
+        **logit_fields(shard),
         **place,
         "index": str(index),
         "sourceSetName": set_name,
         "maxActApprox": shard["stats"]["max"] or 0.0,
         "hasVector": False,
-        "topkCosSimIndices": [],
-        "topkCosSimValues": [],
+        "topkCosSimIndices": alike,
+        "topkCosSimValues": cosines,
         "correlated_features_indices": indices,
         "correlated_features_pearson": values,
         "frac_nonzero": shard["stats"]["density"] or 0.0,
@@ -182,6 +200,26 @@ def _activation_rows(place: dict[str, str], index: int, shard: dict[str, Any]) -
             }
         )
     return rows
+
+
+def _explanation_rows(place: dict[str, str], index: int, shard: dict[str, Any]) -> list[dict[str, Any]]:
+    """Rows of the table Explanation: the labels, with the side that they speak of as a note."""
+    return [
+        {
+            **place,
+            "id": content_key(place, index, label)[:25],
+            "index": str(index),
+            "description": label["text"],
+            "authorId": label["author"],
+            "notes": f"{label['polarity']} activations" if shard["is_signed"] else "",
+            "typeName": label["source"],
+            "explanationModelName": label["author"] if label["source"] == "model" else None,
+            "scoreV1": label["score"],
+            "scores": [],
+            "createdAt": label["date"],
+        }
+        for label in labels_of(shard)
+    ]
 
 
 def _lines(rows: list[dict[str, Any]]) -> bytes:

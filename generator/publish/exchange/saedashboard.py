@@ -5,6 +5,7 @@ from typing import Any
 
 from generator.artifacts import Writer, to_json
 from generator.publish.exchange.foreign import TOP, ForeignFeature, ForeignSet, example_from, interval_of
+from generator.publish.exchange.said import logit_fields, nearest
 from generator.publish.exchange.shapes import Reading, files_named, load_json
 from generator.publish.exchange.shelf import (
     Shelf,
@@ -29,12 +30,6 @@ EMPTY = (
     "correlated_neurons_l1",
     "correlated_neurons_pearson",
     "correlated_features_l1",
-    "neg_str",
-    "neg_values",
-    "pos_str",
-    "pos_values",
-    "logits_hist_data_bar_heights",
-    "logits_hist_data_bar_values",
     "decoder_weights_dist",
     "vector",
 )
@@ -68,9 +63,10 @@ def export(shelf: Shelf, sources: list[Source], writer: Writer) -> list[str]:
 def _feature(shelf: Shelf, source: Source, index: int, shard: dict[str, Any]) -> dict[str, Any]:
     centres, counts = active_histogram(shard, BINS)
     corpus = shelf.home["corpus"]
-    indices, values = correlated(source, shard)
+    indices, values = nearest(source, shard, "correlation")
     return {
         **{name: [] for name in EMPTY},
+        **logit_fields(shard),
         "feature_index": index,
         "frac_nonzero": shard["stats"]["density"] or 0.0,
         "freq_hist_data_bar_values": centres,
@@ -82,14 +78,6 @@ def _feature(shelf: Shelf, source: Source, index: int, shard: dict[str, Any]) ->
         "dataset": corpus["source"],
         "activations": activations(shard),
     }
-
-
-def correlated(source: Source, shard: dict[str, Any]) -> tuple[list[int], list[float]]:
-    """The most correlated features of the same source: indices and Pearson's r."""
-    index_of = {identifier: index for index, identifier in source.ids.items()}
-    entries = shard["neighbours"].get("correlation", [])
-    known = [e for e in entries if e["id"] in index_of and e["value"] is not None]
-    return [index_of[e["id"]] for e in known], [e["value"] for e in known]
 
 
 def activations(shard: dict[str, Any]) -> list[dict[str, Any]]:
