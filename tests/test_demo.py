@@ -257,7 +257,7 @@ NAMED_LATENTS = [
     (24, "a step has opened: “Then.”, “Next.”, “Okay.”", r"(Then|Next|Okay)\.$"),
     (76, "characters of several tokens: other scripts, emoji", r"[^\x00-\u02ff]$"),
     (77, "“So far so good”", r"far so good$"),
-    (152, "the true result comes: “but 20 + 42 is”", r"(but|mistake:) \d+ [-+*/] \d+ is$"),
+    (152, "a result is rejected: “but 20 + 42 is something else”", r"(but|mistake:) \d+ [-+*/] \d+ is$"),
     (118, "what is asked: “the question asks for”", r"the question asks for$"),
     (162, "“Let me”, opens a paragraph: a check or a correction", r"\n\nLet$"),
     (238, "end of a function's head: “):”", r"\):\n$"),
