@@ -16,11 +16,12 @@ from torch import Tensor
 from generator.measure.dictionaries.activations import Activation, Elementwise, GroupMax, TopK
 from generator.measure.dictionaries.products import dots, offsets_of
 
-CHUNK_ELEMENTS = 1 << 22
-"""Pre-activations made at once on a CPU: they stay in the last-level cache (docs/dictionaries.md)."""
+CHUNK_BYTES = 1 << 24
+"""Pre-activations made at once on a CPU: they stay in the last-level cache. Smaller pieces make the product slower, for it
+lays out the weights anew each time."""
 
-CHUNK_ELEMENTS_GPU = 1 << 28
-"""Pre-activations made at once on a GPU: half a gigabyte in bfloat16."""
+CHUNK_BYTES_GPU = 1 << 29
+"""Pre-activations made at once on a GPU."""
 
 ROUNDING = {torch.float32: 2.0**-24, torch.bfloat16: 2.0**-9}
 """Largest relative error of rounding to nearest (half an ulp)."""
@@ -86,7 +87,8 @@ class SparseEncoder:
         )  # 0 · NaN and 0 · ∞ are NaN; an array of flags costs ten times this
         if not is_finite.all():
             x = torch.where(is_finite[:, None], x, 0.0)
-        rows = max(1, (CHUNK_ELEMENTS if x.device.type == "cpu" else CHUNK_ELEMENTS_GPU) // len(self.W_enc))
+        size = CHUNK_BYTES if x.device.type == "cpu" else CHUNK_BYTES_GPU
+        rows = max(1, size // (len(self.W_enc) * self.dtype.itemsize))
         find = self._rowwise if isinstance(self.activation, TopK | GroupMax) else self._elementwise
         found = [find(x[start : start + rows]) for start in range(0, len(x), rows)] or [_nothing(x)]
         token = torch.cat([part[0] + rows * index for index, part in enumerate(found)])
