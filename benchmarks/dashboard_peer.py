@@ -1,6 +1,6 @@
 """sae-dashboard's half of ``benchmarks/dashboard.py``; runs in an environment of its own and imports nothing of Featurebook.
 
-Makes a small random model and autoencoder, keeps the activations that the autoencoder reads and its weights as ``peer.npz``, then
+Makes a small random model and autoencoder, keeps both and the activations that the autoencoder reads as ``peer.npz``, then
 collects and writes sae-dashboard's pages. Figures go to ``peer.json``.
 """
 
@@ -61,7 +61,6 @@ def main() -> None:
     model = make_model(folder)
     ids = np.minimum(np.random.default_rng(0).zipf(1.3, (n_tokens // CONTEXT, CONTEXT)), WORDS - 1)
     tokens = torch.from_numpy(ids)
-    began = time.process_time()
     with torch.no_grad():
         x = torch.cat(
             [
@@ -69,12 +68,12 @@ def main() -> None:
                 for part in tokens.split(64)
             ]
         )
-    forward = time.process_time() - began
     x = x.flatten(0, 1)
     sae = make_sae(x, n_features, l0)
     names = ("W_enc", "b_enc", "W_dec", "b_dec")
     weights = {name: getattr(sae, name).detach().numpy().copy() for name in names}
-    np.savez(folder / "peer.npz", x=x.numpy(), ids=ids, **weights)
+    layers = {f"model.{name}": value.numpy() for name, value in model.state_dict().items()}
+    np.savez(folder / "peer.npz", x=x.numpy(), ids=ids, **weights, **layers)
     config = SaeVisConfig(
         hook_point=HOOK, features=range(n_features), minibatch_size_features=256, minibatch_size_tokens=64,
         device="cpu", dtype="float32",
@@ -86,7 +85,7 @@ def main() -> None:
     save_feature_centric_vis(vis, folder / "peer.html")
     written = time.process_time() - began
     figures = {
-        "forward": forward, "collect": collected, "write": written,
+        "collect": collected, "write": written,
         "bytes": (folder / "peer.html").stat().st_size,
         "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     }  # fmt: skip

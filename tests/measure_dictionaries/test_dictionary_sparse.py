@@ -5,6 +5,7 @@ import torch
 
 from generator.measure.dictionaries.activations import Activation, Gated, GroupMax, JumpRelu, Relu, TopK
 from generator.measure.dictionaries.dictionary import Dictionary
+from generator.measure.dictionaries.products import dots, offsets_of
 from generator.measure.dictionaries.sparse import SparseEncoder
 
 D_IN, N = 24, 96
@@ -60,6 +61,82 @@ def test_the_filters_precision_changes_no_bit(activation: Activation, x_scale: f
     assert len(exact.token) > 0 or isinstance(activation, JumpRelu)
     for name in ("token", "feature", "value"):
         assert torch.equal(getattr(exact, name), getattr(coarse, name)), name
+
+
+ADVERSARIES = ("ties", "near ties", "rounded away", "huge", "tiny", "outlier", "one direction", "wide")
+
+
+def adversarial(kind: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Encoder, bias and inputs for which a filter in bfloat16 is as wrong as it can be."""
+    W, b, x = random(N, D_IN, seed=21), random(N, seed=22), random(200, D_IN, seed=23)
+    if kind == "ties":  # rows repeat, so that scores tie within each token
+        W, b = W[torch.arange(N) // 4].contiguous(), b[torch.arange(N) // 4].contiguous()
+    elif kind == "near ties":  # rows that differ by one float32 step, which bfloat16 cannot see
+        W, b = W[torch.arange(N) // 8].contiguous(), torch.zeros(N)
+        W[:, 0] = torch.nextafter(W[:, 0], W[:, 0] + (torch.arange(N) % 8))
+    elif kind == "rounded away":  # every number lies as far from a bfloat16 as numbers can, all to one side
+        W, x = (t.abs().bfloat16().float() * (1 + 2.0**-9 * 0.99) for t in (W, x))
+    elif kind == "huge":
+        W, b, x = W * 1e8, b * 1e15, x * 1e8
+    elif kind == "tiny":
+        W, b, x = W * 1e-9, b * 1e-17, x * 1e-9
+    elif kind == "outlier":  # one input thousands of times the others, which cancels in half of the rows
+        x[:, 0], x[:, 1] = 4000.0, 4000.0
+        W[::2, 1] = -W[::2, 0]
+    elif kind == "one direction":  # all rows nearly parallel: every latent near the bar
+        W = W[:1] + 1e-3 * W
+    elif kind == "wide":  # norms over nine orders of magnitude
+        W, x = W * 10 ** random(N, 1, seed=24), x * 10 ** (2 * random(200, 1, seed=25))
+    return W, b, x
+
+
+@each_activation
+@pytest.mark.parametrize("kind", ADVERSARIES)
+def test_no_input_makes_the_coarse_filter_miss_an_entry(activation: Activation, kind: str) -> None:
+    """Against every pre-activation evaluated in float32: the filter that lets all through."""
+    W, b, x = adversarial(kind)
+    if isinstance(activation, JumpRelu | Gated):  # thresholds in the midst of the values
+        middle = (x @ W.T + b).median(dim=0).values.abs()
+        if isinstance(activation, JumpRelu):
+            activation = JumpRelu(middle)
+        else:
+            activation = Gated(activation.scale, -middle * activation.scale)
+    everything = SparseEncoder(W, b, activation, torch.float32)
+    everything._elementwise = everything._rowwise = lambda x: decided(everything, x)  # type: ignore[method-assign]
+    want = everything(x)
+    for dtype in (torch.bfloat16, torch.float32):
+        found = SparseEncoder(W, b, activation, dtype)(x)
+        for name in ("token", "feature", "value"):
+            assert torch.equal(getattr(found, name), getattr(want, name)), (dtype, name)
+
+
+def decided(coder: SparseEncoder, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """What ``SparseEncoder`` finds in some tokens when every entry is a candidate."""
+    token = torch.arange(len(x)).repeat_interleave(N)
+    feature = torch.arange(N).repeat(len(x))
+    pre, activation = coder._evaluate(x, token, feature), coder.activation
+    if isinstance(activation, TopK | GroupMax):
+        score = pre if activation.score_scale is None else pre * activation.score_scale[feature]
+        score = score.abs() if activation.is_signed else score
+        keep = activation.is_kept(token, feature, score, N) & (pre != 0 if activation.is_signed else pre > 0)
+        return token[keep], feature[keep], pre[keep]
+    value = activation.at(pre, feature)
+    keep = value != 0
+    return token[keep], feature[keep], value[keep]
+
+
+@pytest.mark.parametrize("n_features", [96, 8192])
+def test_a_products_entries_are_the_same_bits_in_either_order(n_features: int) -> None:
+    """A large matrix is read by feature instead of by token."""
+    left, right = random(50, 300, seed=31), random(n_features, 300, seed=32)
+    token = torch.arange(50).repeat_interleave(7)
+    feature = torch.cat([torch.randperm(n_features)[:7].sort().values for _ in range(50)])
+    found = dots(left, right, offsets_of(token, 50), feature)
+    alone = [
+        dots(left[t : t + 1], right[f : f + 1], torch.tensor([0, 1]), torch.tensor([0]))
+        for t, f in zip(token, feature)
+    ]
+    assert torch.equal(found, torch.cat(alone))
 
 
 def test_values_at_the_threshold_are_decided_exactly() -> None:
