@@ -7,7 +7,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-
 _CACHED = 1 << 21
 """A matrix with more entries than this (8 MB) is read row by row, in order, rather than here and there."""
 

@@ -218,7 +218,6 @@ class Selector:
             token, feature, value = token[keep], feature[keep], value[keep]
         return token, feature, value
 
-
     def _product(self, x: Tensor, W: Tensor, b: Tensor) -> Tensor:
         """Pre-activations; on a CPU always in the same memory, for new pages would cost a tenth of the step."""
         if x.device.type != "cpu":
