@@ -43,7 +43,7 @@ export function relativeNormChart({ places, relative_norms }) {
   const [first, second] = [places[0].model, places[places.length - 1].model]
   return h("div", {}, countChart("Relative norm", edges, counts, { text: number, axis: `0 ${first} · ½ both · 1 ${second}`, noun: "latents" }),
     h("p", { class: "fb-note" }, `${count(classes.first)} ${first} only (up to 0.1), ${count(classes.shared)} shared (0.4 to 0.6), ${count(classes.second)} ${second} only (from 0.9), ${count(classes.between)} between. `
-      + "Training may shrink a decoder to nothing although the model has the concept: latent scaling, on each latent’s page, looks at the activations instead."))
+      + "A class by norm is no proof: training may shrink a decoder to nothing although its model has the concept (complete shrinkage), or split one concept over two latents (latent decoupling). Latent scaling, on each latent’s page, looks at the activations instead."))
 }
 
 /**
@@ -62,11 +62,14 @@ export function profileMap({ places, profiles }, context) {
     h("ol", { class: "fb-profile-map__places", "aria-hidden": "true" }, ...names.map((name) => h("li", {}, name))), canvas, live)
   let chosen = -1
   const show = (/** @type {number} */ column) => {
-    chosen = Math.max(0, Math.min(ids.length - 1, column))
+    const asked = Math.max(0, Math.min(ids.length - 1, column))
+    if (asked === chosen && Tooltip.shared().owner === canvas) return
+    chosen = asked
     const row = values[chosen]
     const words = `${readableId(ids[chosen])}: longest at ${names[row.indexOf(Math.max(...row))]}`
     live.textContent = words
     const cells = names.map((name, place) => h("p", { class: "fb-number" }, `${name} ${percent(row[place] / steps)}`))
+    Tooltip.shared().hide() // of another column: one canvas owns them all
     Tooltip.shared().show(canvas, () => h("div", {}, h("p", {}, h("strong", {}, readableId(ids[chosen]))), ...(places.length <= 12 ? cells : [h("p", {}, words)])))
   }
   const at = (/** @type {MouseEvent} */ event) => Math.floor(((event.clientX - canvas.getBoundingClientRect().left) / canvas.clientWidth) * ids.length)

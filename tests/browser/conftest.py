@@ -1,17 +1,14 @@
 """A site built from the toy run, a server for it, and Chromium: what the browser tests share."""
 
-import functools
-import http.server
 import os
 import shutil
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Playwright, sync_playwright
 
-from tests.browser.visiting import QuietHandler, Site, Visit, build_site
+from tests.browser.visiting import Site, Visit, build_site, served
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 REMEDY = (
@@ -52,13 +49,9 @@ def find_chromium() -> str:
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """The toy run as a site below a path, as GitHub Pages serves a project, on a free port of this machine."""
-    folder = build_site(tmp_path_factory.mktemp("toy"))
-    handler = functools.partial(QuietHandler, directory=str(folder.parent))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield Site(folder, f"http://127.0.0.1:{server.server_address[1]}/{folder.name}/")
-        server.shutdown()
+    """The toy run as a served site."""
+    with served(build_site(tmp_path_factory.mktemp("toy"))) as site:
+        yield site
 
 
 @pytest.fixture(scope="session")

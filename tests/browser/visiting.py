@@ -1,11 +1,15 @@
 """The toy run as a served site, and a page with what went wrong on it: shared by the browser tests."""
 
+import functools
 import http.server
 import json
 import os
 import shutil
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -62,11 +66,34 @@ class QuietHandler(http.server.SimpleHTTPRequestHandler):
         """Says nothing."""
 
 
-def build_site(root: Path) -> Path:
-    """Builds the toy's site with the repository's own templates and settings; returns its folder."""
+@contextmanager
+def served(folder: Path) -> Iterator[Site]:
+    """Serves a site below a path, as GitHub Pages serves a project, on a free port of this machine."""
+    handler = functools.partial(QuietHandler, directory=str(folder.parent))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield Site(folder, f"http://127.0.0.1:{server.server_address[1]}/{folder.name}/")
+        server.shutdown()
+
+
+def build_demo(root: Path) -> Path:
+    """Builds the site of a part of the demo, from its models and crosscoders as they are shipped; returns its folder."""
+    copy_pages(root)
+    run([sys.executable, "-m", "tests.demo_part", str(root)], REPOSITORY)
+    run([sys.executable, "-m", "mkdocs", "build", "--quiet", "--site-dir", "served"], root)
+    return root / "served"
+
+
+def copy_pages(root: Path) -> None:
+    """The repository's hand-written pages, templates and settings."""
     shutil.copytree(REPOSITORY / "docs", root / "docs", ignore=shutil.ignore_patterns("atlas", "shards"))
     (root / "site_assets").symlink_to(REPOSITORY / "site_assets")
     shutil.copy(REPOSITORY / "mkdocs.yml", root)
+
+
+def build_site(root: Path) -> Path:
+    """Builds the toy's site with the repository's own templates and settings; returns its folder."""
+    copy_pages(root)
     run([sys.executable, "-m", "tests.toy", str(root / "run")], REPOSITORY)
     shutil.move(root / "run" / "docs" / "atlas", root / "docs" / "atlas")
     (root / "build").mkdir()

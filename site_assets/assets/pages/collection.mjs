@@ -89,7 +89,7 @@ function placesPanel({ crosscoder: found }, context) {
   const map = profileMap(found, context)
   return section("places", "Places",
     `Size: the root of the total variance of the activations there. FVU: what the dictionary leaves of it, over ${count(found.n_tokens)} tokens that were not held out. A latent peaks where its decoder is longest in units of the size.`,
-    placesTable(found), relativeNormChart(found),
+    placesTable(found), found.relative_norms && h("h3", {}, "Between the models"), relativeNormChart(found),
     map && h("h3", {}, "Profiles"), map && h("p", { class: "fb-caption" }, "A column is a latent, a row a place: decoder norm in units of the latent’s own peak, latents sorted by peak. Each column opens a page."), map)
 }
 

@@ -137,7 +137,7 @@ function scalingTable({ scaling, n_tokens }, models) {
   const rows = /** @type {const} */ (["error", "reconstruction"]).map((name) => [name, ...scaling[name].beta.map((beta) => number(beta)), number(scaling[name].nu)])
   return h("div", {}, h("h4", {}, "Latent scaling"),
     table("Latent scaling", ["explains the", ...models.map((model) => `β ${model}`), "ν"], rows),
-    h("p", { class: "fb-note" }, `How much of this latent, as it is in ${models[scaling.own]}, would explain of either model’s error and reconstruction, over ${count(n_tokens)} tokens; ν is the other model’s β over ${models[scaling.own]}’s. ν near 0 in both: only ${models[scaling.own]} has it. ν of the error near 1: the other model has it too, and its decoder was shrunk. ν of the reconstruction near 1: other latents carry it there.`))
+    h("p", { class: "fb-note" }, `How much of this latent, as it is in ${models[scaling.own]}, would explain of either model’s error and reconstruction, over ${count(n_tokens)} tokens; ν is the other model’s β over ${models[scaling.own]}’s. ν near 0 in both: only ${models[scaling.own]} has it. ν of the error near 1: the other model has it too, and its decoder was shrunk. ν of the reconstruction near 1: other latents carry it there. Any other value says neither.`))
 }
 
 /** @param {Crosscoder} found */

@@ -1,8 +1,9 @@
-import { h, table } from "../elements.mjs"
+import { h } from "../elements.mjs"
 import { attachHeatmap, legend, tokenRun } from "../heatmap.mjs"
 import { linearScale } from "../heatmap/scale.mjs"
 import { visible } from "../heatmap/tokens.mjs"
 import { count, number, percent } from "../numbers.mjs"
+import { placeTable } from "../places.mjs"
 
 /** @typedef {import("../shards.mjs").ChannelShard} ChannelShard */
 /** @typedef {import("../main.mjs").Context} Context */
@@ -45,7 +46,7 @@ export const panel = {
 
 /** @param {Effects} found */
 export function summary({ place, mean, n }) {
-  const told = mean === null ? "" : ` At the ${count(n)} shown tokens where it is active, log p of the true next token changes by ${number(mean, { sign: true })} nats on average: ${mean < 0 ? "it helps there" : mean > 0 ? "it is in the way there" : "it does nothing there"}.`
+  const told = mean === null ? "" : ` At the ${n === 1 ? "one shown token" : `${count(n)} shown tokens`} where it is active, log p of the true next token changes by ${number(mean, { sign: true })} nats on average: ${mean < 0 ? "it helps there" : mean > 0 ? "it is in the way there" : "it does nothing there"}.`
   return `Taken away at ${place}.${told}`
 }
 
@@ -111,8 +112,8 @@ function beside({ values, changes, moved }, at, colour, shard) {
   const change = changes[at] === null ? "no next token here" : `log p of the true next token ${number(changes[at], { sign: true })}`
   const found = moved.find((one) => one.at === at)
   return h("div", {}, h("p", {}, colour === "values" ? change : `activation ${number(values[at])}`),
-    found?.up.text.length ? h("p", {}, "without it more likely"): null, found ? side(found.up, shard) : null,
-    found?.down.text.length ? h("p", {}, "less likely"): null, found ? side(found.down, shard) : null)
+    found?.up.text.length ? h("p", {}, "without it more likely") : null, found ? side(found.up, shard) : null,
+    found?.down.text.length ? h("p", {}, "without it less likely") : null, found ? side(found.down, shard) : null)
 }
 
 /** @param {number} place @param {ChannelShard} shard */
@@ -135,10 +136,9 @@ function side(moved, shard) {
  * @param {ChannelShard} shard
  */
 function movedTable(example, shard) {
-  const rows = example.moved.map(({ at, up, down }) => [
+  const rows = example.moved.map(({ at, up, down }) => ({ cells: [
     text(example.text[at], shard), at + 1 < example.text.length ? text(example.text[at + 1], shard) : "–",
     number(example.changes[at], { sign: true }), side(up, shard), side(down, shard),
-  ])
-  return h("div", { class: "fb-table-box", tabindex: "0", role: "region", "aria-label": "Next tokens that move most" },
-    table("Next tokens that move most", ["after", "true next", "change of log p", "more likely without it", "less likely without it"], rows))
+  ] }))
+  return placeTable("Next tokens that move most", ["after", "true next", "change of log p", "more likely without it", "less likely without it"], rows)
 }

@@ -2,25 +2,28 @@ import { h } from "../elements.mjs"
 import { number } from "../numbers.mjs"
 
 /**
- * "residual" → "the residual stream" and the like; other names stay as they are.
+ * A space's name in words; a dictionary's own inputs and outputs have none that would tell more.
  * @param {string | null} space
+ * @param {string} collection
  */
-function spaceName(space) {
-  return space ? space.replaceAll("_", " ") : "–"
+function spaceName(space, collection) {
+  if (space === `${collection}.in` || space === `${collection}.out`) return "in the dictionary’s own inputs"
+  return space ? `in ${space.replaceAll("_", " ")}` : "–"
 }
 
 /** @type {import("../panels.mjs").Panel} */
 export const panel = {
-  title: "Where it lives",
-  caption: "What it reads and writes, and how large its largest write to its module's output is.",
+  title: "What it reads and writes",
+  caption: "The length of its vectors, and how large its largest write is.",
   anchor: "size-of-the-write",
   draw: (shard) => {
     const write = /** @type {import("../shards.mjs").Write} */ (shard.write)
+    const isDirection = shard.kind === "lora"
     const rows = [
-      ["largest write", number(write.max), "scaling · max|a| · ‖write‖"],
-      ["scaling", number(write.scaling), "alpha / r, or alpha / √r for rsLoRA"],
-      ["‖read‖", number(write.read_norm), `reads ${spaceName(write.read_space)}`],
-      ["‖write‖", number(write.write_norm), `writes ${spaceName(write.write_space)}`],
+      ["largest write", number(write.max), isDirection ? "scaling · max|a| · ‖write‖" : "max|a| · ‖write‖"],
+      ...(isDirection ? [["scaling", number(write.scaling), "alpha / r, or alpha / √r for rsLoRA"]] : []),
+      ["‖read‖", number(write.read_norm), spaceName(write.read_space, shard.collection)],
+      ["‖write‖", number(write.write_norm), spaceName(write.write_space, shard.collection)],
     ]
     return h(
       "div",
