@@ -15,6 +15,7 @@ from generator.measure import engine as engine_module
 from generator.measure.analyze.anatomy import adapter_off
 from generator.measure.hook_points import resolve
 from generator.measure.model import load_model
+from generator.measure.passes import ModelPass
 from generator.measure.streams import ModelRows, ModelSource
 from generator.measure.training.rows import Split, is_held_out
 from generator.measure.variants import Models, check_same_tokens
@@ -262,6 +263,28 @@ def test_nnsight_gives_equal_activations(make_toy: Callable[..., Toy]) -> None:
             for backend in ("hooks", "nnsight")
         )
         np.testing.assert_array_equal(theirs, ours)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "gpt_neox", "gemma2"])
+def test_nnsight_gives_equal_activations_in_other_families(family: str, make_toy: Callable[..., Toy]) -> None:
+    pytest.importorskip("nnsight", reason="nnsight is not installed (extra: nnsight)")
+    toy = make_toy(family)
+    corpus = toy.corpus()
+    wanted = {
+        "base": ["blocks.1.hook_resid_post"],
+        "adapted": ["blocks.*.hook_resid_pre", "blocks.1.hook_mlp_out"],
+    }
+    found = []
+    for backend in ("hooks", "nnsight"):  # a pass that several collections would share
+        shared = ModelPass(wanted, open_models(toy, corpus), backend=backend, is_centred=False)
+        order = [(name, point.id) for name in wanted for point in shared.points[name]]
+        chunks = [
+            b.values for chunk in corpus.chunks(60) for (b,) in shared.blocks(chunk, 8192, [order[::-1]])
+        ]
+        found.append(np.concatenate(chunks))
+        shared.close()
+    assert found[0].shape == (corpus.n_tokens, 5 * 32)
+    np.testing.assert_array_equal(*found)
 
 
 def test_nnsight_that_is_missing_names_the_extra(

@@ -8,7 +8,7 @@ import torch
 
 from generator.errors import FeaturebookError
 from generator.measure.dictionaries import LoadOptions, load_dictionary
-from tests.measure_dictionaries.checkpoints import N
+from tests.measure_dictionaries.checkpoints import CASES, N
 from tests.measure_dictionaries.crosscoders import (
     CONFIG_CLASS,
     CROSSCODERS,
@@ -45,6 +45,30 @@ def test_factors_must_be_given_and_the_page_says_which(format: str, tmp_path: Pa
     assert "0.5, 2, 1.25" in said
     folded = load_dictionary(path, format, options=LoadOptions(input_factor=1.0)).notes["remarks"][0]
     assert "inputs as they are" in folded
+
+
+def test_a_factor_beside_one_in_the_file_is_refused(tmp_path: Path) -> None:
+    for name, path in (
+        ("crosscoder_learning", learning(1, normalizer="each")(tmp_path / "each").path),
+        ("crosscoder_learning", learning(1, normalizer="relative")(tmp_path / "relative").path),
+        ("crosslayer_features", crosslayer(tmp_path / "layers").path),
+    ):
+        allowed = (CONFIG_CLASS,)
+        refuse(path, name, "Leave input_factor out", input_factor=1.0, allow_classes=allowed)
+    sae = CASES["saelens standard"]
+    refuse(sae.make(tmp_path / "sae").path, sae.format, "Leave input_factor out", input_factor=2.0)
+
+
+def test_a_normaliser_that_is_off_takes_a_factor(tmp_path: Path) -> None:
+    case = learning(4)(tmp_path)
+    plain = load_dictionary(case.path, "crosscoder_learning")
+    scaled = load_dictionary(case.path, "crosscoder_learning", options=LoadOptions(input_factor=FACTORS))
+    assert any("no input_factor was given" in remark for remark in plain.notes["remarks"])
+    assert any("0.5, 2, 1.25" in remark for remark in scaled.notes["remarks"])
+    x = torch.randn(9, PLACES * WIDTH, generator=torch.Generator().manual_seed(0))
+    by = torch.tensor(FACTORS).repeat_interleave(WIDTH)
+    torch.testing.assert_close(scaled.encode(x), plain.encode(by * x))
+    torch.testing.assert_close(scaled.reconstruct(x), plain.reconstruct(by * x) / by)
 
 
 def test_a_missing_config_says_which_keys_are_needed(tmp_path: Path) -> None:

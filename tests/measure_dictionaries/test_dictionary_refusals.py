@@ -248,7 +248,7 @@ def test_an_average_norm_factor_is_folded_or_noted(tmp_path: Path) -> None:
     x = torch.randn(9, D_IN, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(folded.encode(x), plain.encode(2 * x))
     torch.testing.assert_close(folded.reconstruct(x), plain.reconstruct(2 * x) / 2)
-    assert "not in the file" in plain.notes["input_factor"]
+    assert "not in the file" in plain.notes["remarks"][0] and "multiplied by 2" in folded.notes["remarks"][0]
 
 
 # --- Files that claim more than they hold, and settings of another type ----------------------------------------

@@ -18,7 +18,7 @@ from generator.errors import FeaturebookError
 from generator.measure.dictionaries.activations import JumpRelu, Relu
 from generator.measure.dictionaries.dictionary import Dictionary
 from generator.measure.dictionaries.options import LoadOptions
-from generator.measure.dictionaries.places import crosscoder, sizes_of
+from generator.measure.dictionaries.places import crosscoder, given_scale, sizes_of
 from generator.measure.dictionaries.settings import Settings, read_settings
 from generator.measure.dictionaries.tensors import (
     TensorFile,
@@ -45,18 +45,18 @@ def load_crosscoder_learning(path: Path, options: LoadOptions) -> Dictionary:
     tensors = read_safetensors(target).tensors if target.suffix == ".safetensors" else read_torch(target)
     file = TensorFile(target, only_tensors(tensors), options.is_square)
     beside = target.parent / "config.json"
-    return _read(file, read_settings(beside) if beside.is_file() else Settings(str(beside), {}))
+    return _read(file, read_settings(beside) if beside.is_file() else Settings(str(beside), {}), options)
 
 
-def _read(file: TensorFile, config: Settings) -> Dictionary:
+def _read(file: TensorFile, config: Settings, options: LoadOptions) -> Dictionary:
     n_places, d_model, n = sizes_of(file, "encoder.weight", "decoder.bias", "encoder.bias")
     W_dec = file.take("decoder.weight", place=n_places, feature=n, d_out=d_model)
     code, norms = _code_norms(file, config, W_dec)
-    shift, scale, remark = _normalizer(file, config, n_places, d_model)
+    shift, scale, said = _normalizer(file, config, options, n_places, d_model)
     has_threshold = "threshold" in file.tensors
     remarks = [
         f"Latents are reported times their decoder norms ({code}), as crosscoder_learning does.",
-        remark,
+        *said["remarks"],
     ]
     if has_threshold and float(file.take("threshold")) < 0:
         remarks.append(
@@ -71,7 +71,8 @@ def _read(file: TensorFile, config: Settings) -> Dictionary:
         scale=scale,
         shift=shift,
         latent_scale=norms,
-        notes={
+        notes=said
+        | {
             "format": "crosscoder_learning",
             "architecture": "batchtopk crosscoder" if has_threshold else "crosscoder",
             "places": config.values.get("places"),  # Featurebook's own
@@ -131,7 +132,7 @@ class Parts:
     def dictionary(self) -> Dictionary:
         """What the loader makes of the file, bit for bit."""
         file = TensorFile(Path("model.safetensors"), self.tensors(), is_square=True)
-        return _read(file, Settings("config.json", self.config()))
+        return _read(file, Settings("config.json", self.config()), LoadOptions())
 
 
 def save_crosscoder_learning(parts: Parts, folder: Path, metadata: dict[str, Any]) -> None:
@@ -170,27 +171,27 @@ def _code_norms(file: TensorFile, config: Settings, W_dec: Tensor) -> tuple[str,
 
 
 def _normalizer(
-    file: TensorFile, config: Settings, n_places: int, d_model: int
-) -> tuple[Tensor | None, Tensor, str]:
-    """(shift, scale) of inputs, and the sentence for the page; a mean or deviation of NaN turns it off."""
+    file: TensorFile, config: Settings, options: LoadOptions, n_places: int, d_model: int
+) -> tuple[Tensor | None, Tensor, dict[str, Any]]:
+    """(shift, scale) of inputs, and the notes for the page; a mean or deviation of NaN turns it off."""
     mean, std = (file.tensors.get(f"activation_{name}") for name in ("mean", "std"))
     if mean is None or std is None or bool(mean.isnan().any()) or bool(std.isnan().any()):
-        return (
-            None,
-            torch.ones(n_places, d_model),
-            "Inputs are taken as they are; the file has no activation normaliser.",
-        )
+        if options.input_factor is not None:
+            return None, *given_scale(file, options, n_places, d_model, "it has no activation normaliser")
+        remark = "Inputs are taken as they are; the file has no activation normaliser, and no input_factor was given."
+        return None, torch.ones(n_places, d_model), {"remarks": [remark]}
     mean = file.take("activation_mean", place=n_places, d_in=d_model)
     std = file.take("activation_std", place=n_places, d_in=d_model)
     relative = file.tensors.get("activation_global_scale")
     is_scaled = relative is not None and not bool((relative == 1).all())
     keeps = config.flag("keep_relative_variance", is_scaled)
     if not keeps:
-        return mean, 1 / (std + 1e-8), "Inputs are centred and divided by the deviations that the file holds."
+        remark = "Inputs are centred and divided by the deviations that the file holds."
+        return mean, 1 / (std + 1e-8), {"remarks": [remark]}
     if relative is None:
         rms = file.take("target_rms") if "target_rms" in file.tensors else 1.0
         relative = rms / (std.square().sum(-1) + 1e-8).sqrt()
     else:
         relative = file.take("activation_global_scale", place=n_places)
     scale = relative.view(n_places, 1).expand(n_places, d_model)
-    return mean, scale, "Inputs are centred and scaled, place by place, as the file says."
+    return mean, scale, {"remarks": ["Inputs are centred and scaled, place by place, as the file says."]}

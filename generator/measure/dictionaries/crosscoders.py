@@ -62,7 +62,7 @@ def _load(target: Path, beside: Path, format: str, options: LoadOptions) -> Dict
         raise FeaturebookError(
             f"{beside} says {stated} latents and {target.name} holds {n}. Do they belong together?"
         )
-    scale, remark = given_scale(file, options, n_places, d_model, "each place to a mean norm of √d_model")
+    scale, said = given_scale(file, options, n_places, d_model, "each place to a mean norm of √d_model")
     return crosscoder(
         file.take("W_enc", place=n_places, d_in=d_model, feature=n),
         file.take("b_enc", feature=n),
@@ -70,12 +70,13 @@ def _load(target: Path, beside: Path, format: str, options: LoadOptions) -> Dict
         file.take("b_dec", place=n_places, d_out=d_model),
         Relu(),
         scale=scale,
-        notes={
+        notes=said
+        | {
             "format": format,
             "architecture": "crosscoder",
             "hook_name": cfg.text("hook_point") or None,
             "trained_on": cfg.text("model_name") or None,
-            "remarks": [remark, REMARK],
+            "remarks": [*said["remarks"], REMARK],
         },
     )
 

@@ -36,10 +36,10 @@ def load_crosslayer_features(path: Path, options: LoadOptions) -> Dictionary:
     file = TensorFile(target, tensors, options.is_square)
     n_places, d_model, n = sizes_of(file, "W_enc", "b_dec", "b_enc")
     if "layer_stds" not in tensors:
-        scale, remark = given_scale(file, options, n_places, d_model, "layer_stds, 1 / deviation")
+        scale, said = given_scale(file, options, n_places, d_model, "layer_stds, 1 / deviation")
     else:
         scale = 1 / file.take("layer_stds", place=n_places, d_in=d_model).clamp(min=1e-30)
-        remark = "Inputs are divided by the deviations that the file holds (layer_stds)."
+        said = {"remarks": ["Inputs are divided by the deviations that the file holds (layer_stds)."]}
     return crosscoder(
         file.take("W_enc", place=n_places, d_in=d_model, feature=n),
         file.take("b_enc", feature=n),
@@ -47,7 +47,7 @@ def load_crosslayer_features(path: Path, options: LoadOptions) -> Dictionary:
         file.take("b_dec", place=n_places, d_out=d_model),
         JumpRelu(file.take("log_threshold", feature=n).exp()),
         scale=scale,
-        notes={"format": "crosslayer_features", "architecture": "jumprelu crosscoder", "remarks": [remark]},
+        notes={"format": "crosslayer_features", "architecture": "jumprelu crosscoder", **said},
     )
 
 

@@ -51,7 +51,12 @@ def load_dictionary(
         raise FeaturebookError(f"There is no checkpoint format {format!r}. {nearest(format, FORMATS)}")
     if not path.exists():
         raise FeaturebookError(f"The dictionary {path} does not exist.")
-    dictionary = FORMATS[format](path, options or LoadOptions())
+    options = options or LoadOptions()
+    dictionary = FORMATS[format](path, options)
+    if options.input_factor is not None and "input_factor" not in dictionary.notes:
+        raise FeaturebookError(
+            f"input_factor is given, but {path} says itself what its inputs are multiplied by. Leave input_factor out."
+        )
     if d_in is not None and dictionary.d_in != d_in:
         reads = dictionary.notes.get("reads") or dictionary.notes.get("hook_name")
         raise FeaturebookError(

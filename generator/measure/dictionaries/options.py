@@ -14,7 +14,7 @@ class LoadOptions:
     """The class or architecture, when the file does not name it (dictionary_learning without its ``config.json``)."""
     input_factor: float | list[float] | None = None
     """What inputs were multiplied by in training, when the file does not hold it (``expected_average_only_in``); it is
-    folded into the weights. For a crosscoder one number for each place, or one for all."""
+    folded into the weights. For a crosscoder one number for each place, or one for all. Refused where the file holds it."""
     normalize_decoder: bool = True
     """Scale the latents of a dictionary_learning ``AutoEncoder`` so that its decoder rows have norm 1, as that library does."""
     is_square: bool = False

@@ -82,8 +82,8 @@ def sizes_of(file: TensorFile, W_enc: str, b_dec: str, b_enc: str) -> tuple[int,
 
 def given_scale(
     file: TensorFile, options: LoadOptions, n_places: int, d_model: int, how: str
-) -> tuple[Float[Tensor, "place d_in"], str]:
-    """What inputs are multiplied by where the file does not hold it, and the sentence for the page.
+) -> tuple[Float[Tensor, "place d_in"], dict[str, Any]]:
+    """What inputs are multiplied by where the file does not hold it, with the notes for the page.
 
     Raises:
         FeaturebookError: nobody said.
@@ -96,6 +96,8 @@ def given_scale(
         )
     shown = ", ".join(f"{factor:.4g}" for factor in factors)
     said = "inputs as they are" if set(factors) == {1.0} else f"inputs multiplied by {shown}"
-    return torch.tensor(factors)[:, None].expand(n_places, d_model), (
+    remark = (
         f"The file does not hold the factors that inputs were multiplied by in training; read with {said}."
     )
+    scale = torch.tensor(factors)[:, None].expand(n_places, d_model)
+    return scale, {"input_factor": factors, "remarks": [remark]}

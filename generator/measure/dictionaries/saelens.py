@@ -45,7 +45,8 @@ def load_saelens(path: Path, options: LoadOptions) -> Dictionary:
         )
     file = _without_unit_scaling(read_safetensors(path / "sae_weights.safetensors"))
     dictionary = _fold_factor(ARCHITECTURES[architecture](file, cfg), cfg, options)
-    return replace(dictionary, notes={**dictionary.notes, "remarks": _remarks(cfg)})
+    said = dictionary.notes.get("remarks", [])
+    return replace(dictionary, notes={**dictionary.notes, "remarks": [*_remarks(cfg), *said]})
 
 
 def _remarks(cfg: Settings) -> list[str]:
@@ -145,15 +146,21 @@ def _fold_factor(dictionary: Dictionary, cfg: Settings, options: LoadOptions) ->
         return dictionary
     factors = options.factors(1)
     if factors is None:
-        note = "trained on inputs scaled to an average norm; the factor is not in the file and was taken as folded in"
-        return replace(dictionary, notes={**dictionary.notes, "input_factor": note})
+        remark = "Trained on inputs scaled to an average norm. The factor is not in the file, and was taken as folded into the weights before."
+        return replace(dictionary, notes={**dictionary.notes, "remarks": [remark]})
     (factor,) = factors
     return replace(
         dictionary,
         W_enc=dictionary.W_enc * factor,
         W_dec=dictionary.W_dec / factor,
         b_dec=dictionary.b_dec / factor,
-        notes={**dictionary.notes, "input_factor": factor},
+        notes={
+            **dictionary.notes,
+            "input_factor": factor,
+            "remarks": [
+                f"Trained on inputs scaled to an average norm; read with inputs multiplied by {factor:.4g}."
+            ],
+        },
     )
 
 
