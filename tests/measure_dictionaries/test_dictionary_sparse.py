@@ -6,7 +6,7 @@ import torch
 from generator.measure.dictionaries.activations import Activation, Gated, GroupMax, JumpRelu, Relu, TopK
 from generator.measure.dictionaries.dictionary import Dictionary
 from generator.measure.dictionaries.products import dots, offsets_of
-from generator.measure.dictionaries.sparse import SparseEncoder
+from generator.measure.dictionaries.sparse import SparseEncoder, fast_filter_dtype
 
 D_IN, N = 24, 96
 
@@ -162,6 +162,15 @@ def test_a_token_that_is_not_finite_has_no_latents_and_harms_no_other() -> None:
     assert (~found.is_finite).nonzero().flatten().tolist() == bad.tolist()
     keep = ~torch.isin(clean.token, bad)
     assert torch.equal(found.token, clean.token[keep]) and torch.equal(found.value, clean.value[keep])
+
+
+@pytest.mark.parametrize("has_units", [True, False])
+def test_the_filter_is_bfloat16_where_the_device_has_units_for_it(has_units: bool, monkeypatch) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: has_units)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: has_units)
+    want = torch.bfloat16 if has_units else torch.float32
+    assert {fast_filter_dtype(torch.device(name)) for name in ("cpu", "cuda")} == {want}
+    assert dictionary(Relu()).sparse_encoder.dtype == want
 
 
 def test_no_tokens() -> None:

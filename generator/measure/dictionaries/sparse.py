@@ -170,8 +170,11 @@ class SparseEncoder:
 
 
 def fast_filter_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 where the device multiplies it fast (GPUs, CPUs with AVX-512 BF16), else float32."""
-    is_fast = device.type != "cpu" or torch.cpu._is_avx512_bf16_supported()
+    """bfloat16 where the device says that it has units for it (GPUs since Ampere, CPUs with AVX-512 BF16), else float32."""
+    if device.type == "cuda":
+        is_fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        is_fast = device.type != "cpu" or torch.cpu._is_avx512_bf16_supported()
     return torch.bfloat16 if is_fast else torch.float32
 
 
