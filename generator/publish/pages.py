@@ -8,6 +8,7 @@ import json
 import re
 from typing import Any
 
+from generator.config import RunConfig
 from generator.publish.about import head_labels, label_sentence
 from generator.publish.addresses import page_url, shard_path
 from generator.publish.analysis import ANALYSIS, Analysis, model_facts, model_id, text_id
@@ -36,6 +37,16 @@ LONGEST_TOKEN = 24
 
 BUNDLE = "shards/bundle.zip"
 """Where the site offers everything as files (docs/export.md), from its root."""
+
+BUNDLE_PARTS = {
+    "tables": "tables (CSV)",
+    "attention": "attention weights (NPZ)",
+    "figures": "every chart (PNG and SVG)",
+    "animation": "animations of the layers (GIF and APNG)",
+    "report": "a report (PDF)",
+    "provenance": "provenance (HTML)",
+}
+"""Part of the bundle -> what a page calls it."""
 
 
 def front_matter(values: dict[str, Any]) -> bytes:
@@ -302,7 +313,7 @@ def layers_page(book: Book) -> bytes:
         else f"{len(layers)} layers: how each behaves.",
         None,
         layers=layers,
-        **({"bundle": BUNDLE} if book.config.publish.bundle else {}),
+        **bundle_link(book.config),
         outside=_channel_links(book, outside[:200]),
         collections=[
             {**head, "path": page_url(head["name"])}
@@ -312,7 +323,18 @@ def layers_page(book: Book) -> bytes:
     )
 
 
-def analysis_page(analysis: Analysis) -> bytes:
+def bundle_link(config: RunConfig) -> dict[str, Any]:
+    """Front matter of the download: what is in it, and what a reader has to make himself."""
+    offered = config.publish.bundle
+    if not offered:
+        return {}
+    has, lacks = (
+        [what for part, what in BUNDLE_PARTS.items() if (part in offered) is there] for there in (True, False)
+    )
+    return {"bundle": {"path": BUNDLE, "has": has, "lacks": lacks}}
+
+
+def analysis_page(analysis: Analysis, config: RunConfig) -> bytes:
     """The list of analysed models and texts, complete without JavaScript."""
     models = [
         {
@@ -323,7 +345,7 @@ def analysis_page(analysis: Analysis) -> bytes:
         for name, model in analysis.models.items()
     ]
     description = "How the models behave as a whole: geometry of layers, attention, ablation, predictions."
-    return _page("analysis.html", "Analysis", description, ANALYSIS, models=models)
+    return _page("analysis.html", "Analysis", description, ANALYSIS, models=models, **bundle_link(config))
 
 
 def _text_link(analysis: Analysis, model: str, text: str) -> dict[str, Any]:

@@ -184,7 +184,9 @@ def _analysed(book: Book) -> Iterator[Entry]:
     analysis = book.analysis
     if analysis is None:
         return
-    yield Entry(ANALYSIS, partial(analysis_shard, analysis), partial(pages.analysis_page, analysis))
+    yield Entry(
+        ANALYSIS, partial(analysis_shard, analysis), partial(pages.analysis_page, analysis, book.config)
+    )
     for name in analysis.models:
         page = partial(pages.model_page, analysis, name)
         yield Entry(model_id(name), partial(model_shard, book, analysis, name), page)
