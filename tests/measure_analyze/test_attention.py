@@ -260,14 +260,16 @@ def test_noise_is_neither_blown_up_nor_named():
     assert found.cluster.tolist() == [0, 1, 1, 0] and sorted(found.names) == ["far", "near"]
 
 
-@pytest.mark.parametrize("n_heads", [1, 2, 3, 7])
-def test_any_number_of_heads_has_a_map(n_heads: int):
+@pytest.mark.parametrize("shape", [(1, 1), (1, 2), (1, 3), (7, 1), (12, 12), (32, 32)])
+def test_any_number_of_heads_has_a_map(shape: tuple[int, int]):
+    n_heads = shape[0] * shape[1]
     random = np.random.default_rng(n_heads)
-    found = map_heads(
-        scores_of({name: random.random((1, n_heads)).tolist() for name in ("distance", "induction")})
-    )
+    found = map_heads(scores_of({name: random.random(shape).tolist() for name in ("distance", "induction")}))
     assert found.points.shape == (n_heads, 2) and np.isfinite(found.points).all()
+    assert found.heads == [(layer, head) for layer in range(shape[0]) for head in range(shape[1])]
     assert len(found.cluster) == n_heads and len(found.names) == found.cluster.max() + 1
+    assert len(set(found.names)) == len(found.names) and len(found.names) == min(6, n_heads)
+    assert not any("no." in name for name in found.names[:2])
     alike = map_heads(scores_of({"distance": [[1.0] * n_heads]}))
     assert alike.names == ["all alike"] and not alike.points.any()
 

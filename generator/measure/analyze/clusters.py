@@ -64,8 +64,8 @@ def map_heads(scores: list[Matrix], n_clusters: int = 6) -> HeadMap:
         "scaling": f"each feature to mean 0 and standard deviation 1 over the heads, shares by at least {SMALLEST_SPREAD}",
         "map": "principal components 1 and 2 of the features",
         "clusters": f"k-means, k ≤ {n_clusters}, farthest-first start",
-        "names": "the feature in which the cluster's centre lies farthest from the average head, masses of attention only from "
-        f"{NAMED_FROM}",
+        "names": "the feature in which the cluster's centre lies farthest from the average head, and the next where that name is "
+        f"taken; masses of attention only from {NAMED_FROM}",
         "n": len(heads),
     }
     return HeadMap(
@@ -150,12 +150,19 @@ def _names(features: np.ndarray, raw: np.ndarray, cluster: np.ndarray, used: lis
         high = raw[cluster == c].mean(0)
         may_name = [_may_name(*row) for row in zip(used, centre, high, raw.mean(0))]
         size = np.where(may_name, np.abs(centre), 0.0)
-        strongest = int(size.argmax()) if len(size) else 0
-        is_plain = not len(size) or size[strongest] < 1e-9
-        name = "all alike" if is_plain else NAMES[used[strongest]][int(centre[strongest] < 0)]
-        n_same = sum(other.split(" (")[0] == name for other in names)
-        names.append(f"{name} ({n_same + 1})" if n_same else name)
+        order = [i for i in np.argsort(-size, kind="stable").tolist() if size[i] >= 1e-9]
+        names.append(_new_name([NAMES[used[i]][int(centre[i] < 0)] for i in order], names))
     return names
+
+
+def _new_name(words: list[str], taken: list[str]) -> str:
+    """The strongest word, and as many more as it takes to differ from the clusters before: "focused", "focused, near"."""
+    for n in range(1, len(words) + 1):
+        if (name := ", ".join(words[:n])) not in taken:
+            return name
+    name = words[0] if words else "all alike"
+    n_same = sum(other == name or other.startswith(f"{name} no. ") for other in taken)
+    return f"{name} no. {n_same + 1}" if n_same else name
 
 
 def _may_name(feature: str, centre: float, own: float, average: float) -> bool:
