@@ -22,7 +22,8 @@ TINY = families.FamilyRecipe(
     context=64,
     n_traces=5,
     training=SHORT,
-    masked=SHORT,
+    first=SHORT,
+    masked=(SHORT, SHORT),
 )
 
 
@@ -65,7 +66,24 @@ def test_shipped_weights_have_the_reported_loss(name: str):
     model = kind.from_pretrained(DEMO / name, dtype=torch.float32).eval()
     tokenizer = AutoTokenizer.from_pretrained(DEMO / name)
     losses = families.FAMILIES[name][1](tokenizer)
-    made = families.FamilyRecipe()
-    length = (made.masked if name == "bert" else made.training).length
-    found = families.held_out_loss(model, tokenizer, length, losses, most=320)
+    assert tokenizer.model_max_length == families.FamilyRecipe().length
+    found = families.held_out_loss(model, tokenizer, tokenizer.model_max_length, losses, most=320)
     assert found == pytest.approx(read_json(DEMO / "families.json")["models"][name]["loss"], rel=0.15)
+
+
+@torch.no_grad()
+def test_bert_fills_masks_from_their_context():
+    model = AutoModelForMaskedLM.from_pretrained(DEMO / "bert", dtype=torch.float32).eval()
+    tokenizer = AutoTokenizer.from_pretrained(DEMO / "bert")
+    for text, expected in (
+        ("Let me check: 525 - 418 = 107. That is [MASK].", {"correct", "right"}),
+        ("So far so [MASK]. The gap is the same.", {"good"}),
+        ("Ice floats because it is lighter than [MASK].", {"wet"}),
+    ):
+        ids = tokenizer(text, return_tensors="pt").input_ids
+        at = int((ids[0] == tokenizer.mask_token_id).nonzero())
+        top = tokenizer.convert_ids_to_tokens(model(input_ids=ids).logits[0, at].topk(5).indices.tolist())
+        assert expected <= set(top), (text, top)
+    assert read_json(DEMO / "families.json")["models"]["bert"]["loss"] < 5.66 / 2, (
+        "half of the tokens' own entropy"
+    )

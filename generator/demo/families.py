@@ -4,6 +4,7 @@
 of its own, lower-cased as that of bert-base-uncased is, with a mask token.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,9 +38,21 @@ from generator.demo.recipe import (
 
 MASKED_SHARE = 0.15
 """Share of a text's tokens that a masked model has to restore (Devlin et al. 2019, 1810.04805, section 3.1)."""
+LEARNT_SHARE = 0.2
+"""The same while it learns: more to learn from in each row."""
+INITIAL_GAIN = 5.0
+"""Of BERT's first weights over transformers' 0.02, which suits a width of 768; 0.1 is about 1/√96."""
+POSITION_SIZE = 0.14
+"""Of the sine waves that BERT's position embeddings begin as, so that neighbours are alike from the start."""
 
 DECODER = Training(n_documents=6000, steps=500, learning_rate=4e-3, weight_decay=0.05, batch=16, length=128)
-ENCODER = Training(n_documents=6000, steps=900, learning_rate=2e-3, weight_decay=0.01, batch=16, length=128)
+FIRST = Training(n_documents=6000, steps=500, learning_rate=3e-3, weight_decay=0.01, batch=64, length=32)
+SHORT = Training(
+    n_documents=6000, steps=500, learning_rate=2e-3, weight_decay=0.01, batch=64, length=32, seed=1
+)
+LONG = Training(
+    n_documents=6000, steps=800, learning_rate=1.5e-3, weight_decay=0.01, batch=16, length=128, seed=2
+)
 
 
 @dataclass(frozen=True)
@@ -57,13 +70,21 @@ class FamilyRecipe:
     neurons: int = 384
     """Width of an MLP; two thirds of it in the Llama, whose MLP has three matrices."""
     context: int = 512
-    """Longest input in tokens."""
+    """Positions that the models have; they learn the first ``training.length`` of them, and their tokenizers say so."""
     n_traces: int = 1500
     """Reasoning traces among the texts, so that these models know both kinds of text of the demo."""
     training: Training = DECODER
     """How each decoder is trained."""
-    masked: Training = ENCODER
-    """How BERT is trained: of each text it learns from the masked tokens only, so it takes more steps."""
+    first: Training = FIRST
+    """BERT's first steps: next tokens under a causal mask. Every token teaches there; masks alone teach a fifth of them, and such
+    a model knows little more than frequencies for thousands of steps."""
+    masked: tuple[Training, ...] = (SHORT, LONG)
+    """Then it fills in masks, in short rows first, whose tokens lie near one another, then in rows of full length."""
+
+    @property
+    def length(self) -> int:
+        """Longest text in tokens that the models have learned from, so the longest that they are given to read."""
+        return self.training.length
 
 
 def make_families(
@@ -88,29 +109,40 @@ def make_families(
     for name in names:
         build, losses = FAMILIES[name]
         tokenizer = train_wordpiece(texts, recipe) if name == "bert" else demo
-        training = recipe.masked if name == "bert" else recipe.training
-        torch.manual_seed(training.seed)
+        tokenizer.model_max_length = recipe.length
+        torch.manual_seed(recipe.training.seed)
         model = build(recipe, tokenizer)
-        loss_of = losses(tokenizer)
         log(f"{name}: {sum(p.numel() for p in model.parameters()):,} parameters")
-        optimise(model, pack(tokenizer, texts, training.length), training, log, losses=loss_of)
+        rows = pack(tokenizer, texts, recipe.length)
+        for training, loss_of in _lessons(name, recipe, tokenizer):
+            optimise(model, rows.view(-1, training.length), training, log, losses=loss_of)
         round_to_bfloat16(model)
         in_bfloat16(model).save_pretrained(out / name)
         tokenizer.save_pretrained(out / name)
         report[name] = {
             "n_parameters": sum(p.numel() for p in model.parameters()),
-            "loss": held_out_loss(model, tokenizer, training.length, loss_of),
+            "loss": held_out_loss(model, tokenizer, recipe.length, losses(tokenizer)),
         }
         log(f"{name}: held-out loss {report[name]['loss']}")
     return report
+
+
+def _lessons(
+    name: str, recipe: FamilyRecipe, tokenizer: PreTrainedTokenizerFast
+) -> list[tuple[Training, Callable[..., Tensor]]]:
+    """What a model learns, one after another."""
+    if name != "bert":
+        return [(recipe.training, next_token_losses)]
+    masks = [(training, masked_losses(tokenizer, LEARNT_SHARE)) for training in recipe.masked]
+    return [(recipe.first, causal_losses), *masks]
 
 
 # --- Architectures ---------------------------------------------------------------------------------------------
 
 
 def build_bert(recipe: FamilyRecipe, tokenizer: PreTrainedTokenizerFast) -> nn.Module:
-    """A BERT with random weights."""
-    return BertForMaskedLM(
+    """A BERT with random weights and waves for positions (Vaswani et al. 2017, 1706.03762, section 3.5)."""
+    model = BertForMaskedLM(
         BertConfig(
             vocab_size=len(tokenizer),
             hidden_size=recipe.hidden,
@@ -123,6 +155,22 @@ def build_bert(recipe: FamilyRecipe, tokenizer: PreTrainedTokenizerFast) -> nn.M
             pad_token_id=tokenizer.pad_token_id,
         )
     )
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim > 1:
+                parameter.mul_(INITIAL_GAIN)
+        table = model.bert.embeddings.position_embeddings.weight
+        table.copy_(POSITION_SIZE * waves(*table.shape))
+    return model
+
+
+def waves(n: int, d: int) -> Float[Tensor, "token d"]:
+    """Sines and cosines of positions, by turns, in ever longer waves."""
+    positions = torch.arange(n)[:, None]
+    frequencies = torch.exp(torch.arange(0, d, 2) * (-math.log(10_000) / d))
+    found = torch.empty(n, d)
+    found[:, 0::2], found[:, 1::2] = torch.sin(positions * frequencies), torch.cos(positions * frequencies)
+    return found
 
 
 def build_gpt2(recipe: FamilyRecipe, tokenizer: PreTrainedTokenizerFast) -> nn.Module:
@@ -184,7 +232,7 @@ def train_wordpiece(texts: list[str], recipe: FamilyRecipe) -> PreTrainedTokeniz
     words = _empty_wordpiece(models.WordPiece(words.get_vocab(), unk_token="[UNK]"))
     names = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
     return PreTrainedTokenizerFast(
-        tokenizer_object=words, model_max_length=recipe.context, **dict(zip(names, special))
+        tokenizer_object=words, model_max_length=recipe.length, **dict(zip(names, special))
     )
 
 
@@ -199,8 +247,17 @@ def _empty_wordpiece(model: models.WordPiece) -> Tokenizer:
     return words
 
 
+def causal_losses(model: Any, batch: Int[Tensor, "doc token"]) -> Float[Tensor, " k"]:
+    """A masked model's loss on next tokens, when no token sees what follows it."""
+    n, length = batch.shape
+    seen = torch.ones(length, length, dtype=torch.bool).tril().expand(n, 1, -1, -1)
+    hidden = model.bert(input_ids=batch, attention_mask=seen).last_hidden_state
+    logits = model.cls(hidden[:, :-1]).flatten(0, 1)
+    return nn.functional.cross_entropy(logits, batch[:, 1:].flatten(), reduction="none")
+
+
 def masked_losses(
-    tokenizer: PreTrainedTokenizerFast,
+    tokenizer: PreTrainedTokenizerFast, share: float = MASKED_SHARE
 ) -> Callable[[nn.Module, Int[Tensor, "doc token"]], Float[Tensor, " k"]]:
     """A loss that masks some of the tokens: 80 % of them by the mask token, 10 % by another one, 10 % left as they are.
 
@@ -209,16 +266,16 @@ def masked_losses(
     random = torch.Generator().manual_seed(0)
     special = torch.tensor(tokenizer.all_special_ids)
 
-    def losses(model: nn.Module, batch: Int[Tensor, "doc token"]) -> Float[Tensor, " k"]:
-        chosen = torch.rand(batch.shape, generator=random) < MASKED_SHARE
+    def losses(model: Any, batch: Int[Tensor, "doc token"]) -> Float[Tensor, " k"]:
+        chosen = torch.rand(batch.shape, generator=random) < share
         chosen &= ~torch.isin(batch, special)
         chosen[0, 1] = True  # never none
         kind = torch.rand(batch.shape, generator=random)
         others = torch.randint(len(special), len(tokenizer), batch.shape, generator=random)
         given = torch.where(chosen & (kind < 0.8), tokenizer.mask_token_id, batch)
         given = torch.where(chosen & (kind >= 0.9), others, given)
-        logits = model(input_ids=given).logits
-        return nn.functional.cross_entropy(logits[chosen], batch[chosen], reduction="none")
+        hidden = model.bert(input_ids=given).last_hidden_state[chosen]
+        return nn.functional.cross_entropy(model.cls(hidden), batch[chosen], reduction="none")
 
     return losses
 
