@@ -20,12 +20,12 @@ export function scatter(points, names) {
     svg("line", { class: "fb-zero", x1: toX(0), x2: toX(0), y1: 0, y2: SIZE, "vector-effect": "non-scaling-stroke" }),
     svg("line", { class: "fb-zero", x1: 0, x2: SIZE, y1: SIZE - toY(0), y2: SIZE - toY(0), "vector-effect": "non-scaling-stroke" }),
   ]
-  const picture = svg("svg", { class: "fb-scatter", viewBox: `0 0 ${SIZE} ${SIZE}`, role: "group", "aria-label": names.title }, ...axes, ...marks)
+  const picture = svg("svg", { class: "fb-dots", viewBox: `0 0 ${SIZE} ${SIZE}`, role: "group", "aria-label": names.title }, ...axes, ...marks)
   picture.addEventListener("pointerleave", () => Tooltip.shared().leave())
   const rows = points.toSorted((a, b) => Math.abs(b.x) + Math.abs(b.y) - Math.abs(a.x) - Math.abs(a.y)).slice(0, 50)
     .map(({ x, y, name, href }) => [href ? h("a", { href }, name) : name, number(x), number(y)])
-  return h("figure", { class: "fb-scatter-box" },
-    h("div", { class: "fb-scatter-frame" }, h("span", { class: "fb-scatter__y" }, names.y), picture, h("span", { class: "fb-scatter__x" }, names.x)),
+  return h("figure", { class: "fb-dots-box" },
+    h("div", { class: "fb-dots-frame" }, h("span", { class: "fb-dots__y" }, names.y), picture, h("span", { class: "fb-dots__x" }, names.x)),
     h("details", { class: "fb-numbers" }, h("summary", {}, "Numbers"), table(names.title, ["document", names.x, names.y], rows)))
 }
 
@@ -46,7 +46,7 @@ export function scaleOf(values) {
  * @param {{x: string, y: string}} names
  */
 function mark({ x, y, name, href }, cx, cy, names) {
-  const dot = svg("circle", { class: "fb-scatter__dot", cx, cy, r: 1.1 })
+  const dot = svg("circle", { class: "fb-dots__dot", cx, cy, r: 1.1 })
   const content = () => h("div", {}, h("p", {}, h("strong", {}, name)), h("p", { class: "fb-number" }, `${names.x} ${number(x, { sign: true })}, ${names.y} ${number(y, { sign: true })}`))
   const owner = href ? svg("a", { href, tabindex: -1, "aria-label": name }, dot) : dot
   owner.addEventListener("pointerenter", () => Tooltip.shared().show(/** @type {any} */ (dot), content))

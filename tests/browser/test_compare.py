@@ -34,7 +34,7 @@ def test_the_correlation_is_that_of_the_values(visit: Visit) -> None:
     number = float(re.match(r"[−\d.]+", shown)[0].replace("−", "-"))  # type: ignore[index]
     assert abs(number - want) <= 0.0051
     assert f"({both.sum()} tokens)" in shown
-    assert page.locator(".fb-scatter circle").count() == len(head["documents"])
+    assert page.locator(".fb-dots circle").count() == len(head["documents"])
 
 
 def test_every_passage_shows_every_channel(visit: Visit) -> None:

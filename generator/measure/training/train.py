@@ -104,7 +104,9 @@ def _prepare(rows: Rows, settings: TrainSettings, folder: Path, key: str, n_plac
     batches = Batches(split, facts, settings.batch, settings.buffer_megabytes, settings.seed)
     n_tokens = settings.tokens or settings.epochs * facts.n_rows
     if n_tokens < settings.batch:
-        raise FeaturebookError(f"tokens = {n_tokens} is fewer than a batch of {settings.batch}.")
+        raise FeaturebookError(
+            f"tokens = {n_tokens} is fewer than a batch of {settings.batch}. Raise tokens, or take a smaller batch."
+        )
     device = settings.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
