@@ -83,7 +83,12 @@ def _attribution(text: Text) -> Chart:
     target = drawable(plain(text.vocabulary[section["token"]]))
     found = dict(text.variants("attribution"))
     methods = ("gradient_times_input", "integrated_gradients")
-    warnings = {v[m]["warning"] for v in found.values() for m in methods if v.get(m, {}).get("warning")}
+    warnings = [
+        f" Of the {name} model: {v[m]['warning']}"
+        for name, v in found.items()
+        for m in methods
+        if v.get(m, {}).get("warning")
+    ]
     gaps = [
         f"{name} {v['integrated_gradients']['gap']:.2g}"
         for name, v in found.items()
@@ -96,7 +101,7 @@ def _attribution(text: Text) -> Chart:
         f"After position {section['position']}. Gradient × input (Shrikumar et al. 2016) and integrated gradients (Sundararajan et "
         f"al. 2017); completeness gap of the latter: {', '.join(gaps) or 'unknown'}. n = {len(text.tokens)} tokens."
         + cut(text, len(text.tokens))
-        + "".join(f" {warning}" for warning in sorted(warnings)),
+        + "".join(warnings),
         (7.2, 0.9 + 0.17 * shown),
         partial(_draw_attribution, found, text.tokens[:shown]),
     )
