@@ -2,6 +2,8 @@
 
 import functools
 import http.server
+import json
+import re
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -12,6 +14,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from generator.errors import FeaturebookError
 from generator.publish.exchange import export_archive
+from generator.publish.reading import opened
 from tests.browser.conftest import WATCH_CSP
 from tests.browser.visiting import QuietHandler, Site, Visit
 
@@ -64,6 +67,49 @@ def test_a_single_file_shows_its_channels_without_any_request(
     page.goto(f"{single_file.as_uri()}#id=sae/5")
     expect(page.locator(".fb-lead")).to_contain_text("dead latent")
     assert faults == [] and page.evaluate("window.cspViolations") == []
+
+
+def test_an_example_opens_in_its_document_in_a_single_file(
+    offline: tuple[Page, list[str]], single_file: Path, site: Site
+) -> None:
+    page, faults = offline
+    page.goto(f"{single_file.as_uri()}#id=lora/L0/gate_proj")
+    docs = {e["doc"] for e in site.shard("lora/L0/gate_proj")["examples"] if e["has_page"]}
+    figure = page.locator(",".join(f".fb-example[data-doc='{doc}']" for doc in sorted(docs))).first
+    figure.locator(".fb-run [tabindex='0']").focus()
+    page.keyboard.press("d")
+    document = site.shard(f"doc/{figure.get_attribute('data-doc')}")
+    expect(figure.locator(".fb-prose")).to_be_visible()
+    shown = figure.locator(".fb-prose").inner_text()
+    words = [w for i in document["text"] if (w := document["tokens"][i].strip()).isalpha() and w.isascii()]
+    assert len(words) > 20 and all(word in shown for word in words)
+    coloured = figure.locator(".fb-prose [class*=' p'], .fb-prose [class*=' n']")
+    before = coloured.count()
+    figure.get_by_label("Colour only from this size of activation").fill("60")
+    assert before > 0 and coloured.count() < before
+    assert faults == [] and page.evaluate("window.cspViolations") == []
+
+
+def test_a_single_file_knows_only_its_channels_of_a_document(single_file: Path, site: Site) -> None:
+    held = re.findall(
+        r'<script type="application/json" data-shard="doc/(\d+)">(.*?)</script>',
+        single_file.read_text("utf-8"),
+    )
+    assert held
+    for doc, text in held:
+        small, whole = opened(json.loads(text)), site.shard(f"doc/{doc}")
+        ids = [channel["id"] for channel in small["channels"]]
+        assert all(i.startswith("lora/L0/") or i in ("sae/1", "sae/5") for i in ids)
+        for token in range(whole["n_tokens"]):
+            want = {
+                (whole["channels"][channel]["id"], value)
+                for channel, value in zip(
+                    whole["strongest"]["channel"][token], whole["strongest"]["value"][token]
+                )
+                if whole["channels"][channel]["id"] in ids
+            }
+            got = zip(small["strongest"]["channel"][token], small["strongest"]["value"][token])
+            assert {(ids[channel], value) for channel, value in got} == want
 
 
 def test_hostile_text_stays_text_in_a_single_file(offline: tuple[Page, list[str]], single_file: Path) -> None:

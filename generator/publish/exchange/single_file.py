@@ -10,16 +10,14 @@ import hashlib
 import html
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import orjson
-
-from generator.artifacts import to_json, write_bytes
+from generator.artifacts import read_json, to_json, write_bytes
 from generator.errors import FeaturebookError, nearest
 from generator.publish.addresses import shard_path
 from generator.publish.exchange.shelf import Shelf
@@ -58,14 +56,15 @@ def export_single_file(shards: Path, out: Path, wanted: Iterable[str] = ()) -> d
     ids = chosen_ids(shelf, wanted)
     collections = sorted({f"collection/{identifier.split('/')[0]}" for identifier in ids})
     held = [*ids, *(c for c in collections if (shards / shard_path(c)).exists())]
-    blocks = [_shard_block(shards, identifier) for identifier in held]
+    blocks = [_shard_block(identifier, _raw(shards, identifier)) for identifier in held]
+    blocks += [_shard_block(identifier, shard) for identifier, shard in _documents(shards, ids)]
     home = shelf.home
     about = {
         "title": home["title"],
         "description": home["description"],
         "site_url": home["site_url"],
         "ids": ids,
-        "note": "Documents and other channels are not in this file.",
+        "note": "Other channels are not in this file, nor documents without an example of these.",
     }
     content = page(home["title"], about, blocks).encode()
     write_bytes(out, content)
@@ -82,10 +81,41 @@ def chosen_ids(shelf: Shelf, wanted: Iterable[str]) -> list[str]:
     return [i for i in ids if not globs or any(fnmatchcase(i, glob) for glob in globs)]
 
 
-def _shard_block(shards: Path, identifier: str) -> str:
-    shard = orjson.loads((shards / shard_path(identifier)).read_bytes())
-    if "doc_pages" in shard:
-        shard["doc_pages"] = []  # documents are not in the file
+def _raw(shards: Path, identifier: str) -> dict[str, Any]:
+    return read_json(shards / shard_path(identifier))
+
+
+def _documents(shards: Path, ids: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """What reading an example inside its document asks for, without what it says of other channels."""
+    documents = sorted({doc for identifier in ids for doc in _raw(shards, identifier).get("doc_pages", ())})
+    for doc in documents:
+        yield f"doc/{doc}", _only(_raw(shards, f"doc/{doc}"), set(ids))
+    if (shards / shard_path("compare")).exists():
+        yield "compare", _raw(shards, "compare") | {"spaces": []}
+    for identifier in ids:
+        if (shards / shard_path(f"values/{identifier}")).exists():
+            yield f"values/{identifier}", _raw(shards, f"values/{identifier}") | {"cosines": []}
+
+
+def _only(document: dict[str, Any], ids: set[str]) -> dict[str, Any]:
+    """A document's shard with the values of some channels alone."""
+    table, strongest = document["channels"], document["strongest"]
+    kept = [index for index, identifier in enumerate(table["id"]) if identifier in ids]
+    place = {index: at for at, index in enumerate(kept)}
+    pairs = [
+        [(place[channel], value) for channel, value in zip(channels, values) if channel in place]
+        for channels, values in zip(strongest["channel"], strongest["value"])
+    ]
+    return document | {
+        "channels": {name: [column[index] for index in kept] for name, column in table.items()},
+        "strongest": {
+            "channel": [[channel for channel, _ in token] for token in pairs],
+            "value": [[value for _, value in token] for token in pairs],
+        },
+    }
+
+
+def _shard_block(identifier: str, shard: dict[str, Any]) -> str:
     return _json_block(shard, f'data-shard="{html.escape(identifier)}"')
 
 

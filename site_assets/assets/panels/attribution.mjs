@@ -85,7 +85,7 @@ export const panel = {
   anchor: "attribution-to-tokens",
   draw: (shard, context) => {
     const found = /** @type {Attribution} */ (/** @type {any} */ (shard).attribution)
-    const href = found.has_page ? `${context.linkTo(`doc/${found.doc}`)}` : null
+    const href = found.has_page ? context.linkTo(`doc/${found.doc}`) : null
     const strip = stripOf(found, shard, href)
     const scale = linearScale(Math.max(...found.scores.map(Math.abs)), true)
     const box = h("div", { class: "fb-attribution" },

@@ -83,7 +83,7 @@ function scaleOf({ examples }, colour) {
  */
 function exampleOf(example, colour, found, shard, context) {
   const special = new Set(shard.special)
-  const href = example.has_page ? `${context.linkTo(`doc/${example.doc}`)}#t=${example.position}` : null
+  const href = example.has_page ? context.linkTo(`doc/${example.doc}`, `t=${example.position}`) : null
   const strip = {
     display: example.text.map((place) => shard.tokens[place]),
     tokenIds: example.text.map((place) => shard.token_ids[place]),
