@@ -2,7 +2,7 @@
 
 ``python -m benchmarks.site 500 2000 8000 [--preset full] [--plain] [--again] [--serve]``. The run is made up
 (benchmarks/synthetic.py), everything else is the real code; each figure is of a process of its own. ``--plain`` builds the same
-titles and facts as plain Markdown, every page in the navigation and in the built-in search. ``--again`` writes one label and
+titles and facts as plain Markdown, every page in the navigation and in the built-in search. ``--again`` changes a label and
 publishes and builds anew. BENCHMARK_FOLDER names a folder for the files.
 """
 
@@ -29,7 +29,7 @@ theme: {{custom_dir: {root}/site_assets}}
 extra: {{shards: {folder}/shards, pages: {folder}/html}}
 nav: [{{Home: index.md}}, {{Explorer: atlas/explorer.md}}, {{Layers: atlas/layers.md}}, {{Guide: [{{Guide: guide.md}}]}}]
 """
-LABEL = '{"id":"sae/77","polarity":"positive","text":"so far","author":"Ann","source":"human","date":"2026-01-02"}\n'
+LABEL = '{{"id":"sae/77","polarity":"positive","text":"{text}","author":"Ann","source":"human","date":"2026-01-02"}}\n'
 PLAIN = """site_name: Plain
 theme: {{name: material, font: false}}
 docs_dir: {folder}/plain
@@ -84,12 +84,15 @@ def measure(n: int, folder: Path, options: argparse.Namespace) -> None:
     (folder / "mkdocs.yml").write_text(CONFIG.format(root=ROOT, folder=folder))
     publish = [sys.executable, "-m", "benchmarks.site", str(n), "--publish-only", "--preset", options.preset]
     build = [sys.executable, "-m", "mkdocs", "build", "-q", "-f", str(folder / "mkdocs.yml")]
+    (folder / "labels").mkdir()
+    (folder / "labels/one.jsonl").write_text(
+        LABEL.format(text="a word")
+    )  # a first label would bring the feed to every page
     _timed(n, "publish", [*publish, "--folder", str(folder)])
     _timed(n, "mkdocs build", build)
     _show_bytes(n, folder / "site")
     if options.again:
-        (folder / "labels").mkdir()
-        (folder / "labels/one.jsonl").write_text(LABEL)
+        (folder / "labels/one.jsonl").write_text(LABEL.format(text="so far"))
         _timed(n, "publish again", [*publish, "--folder", str(folder)])
         _timed(n, "build again", build)
     if options.serve:

@@ -13,7 +13,7 @@ def about_shard(book: Book) -> dict[str, Any]:
         "schema": SCHEMA,
         "id": "about",
         "run": book.config.name,
-        "title": publish.title,
+        "title": book.title,
         "repository": publish.repository.rstrip("/"),
         "branch": publish.branch,
         "discussions": publish.discussions.rstrip("/"),

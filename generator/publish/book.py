@@ -50,6 +50,11 @@ class Book:
     others: list[OtherRun] = field(default_factory=list)
     """Other runs that this one is compared with."""
 
+    @property
+    def title(self) -> str:
+        """Of the site, on one line, with nothing in it that could disguise it."""
+        return plain(self.config.publish.title)
+
     @cached_property
     def preset(self) -> Preset:
         """How much of the summary the channels' own pages show."""

@@ -66,7 +66,7 @@ def card(book: Book, index: int, name: str, tokens: list[str]) -> bytes:
     counts, low, high = thumbnail(book, index)
     if counts and low is not None and high is not None:
         _histogram(pen, np.asarray(counts), low, high)
-    _line(pen, SIZE[1] - 58, book.config.publish.title, 28, MUTED)
+    _line(pen, SIZE[1] - 58, book.title, 28, MUTED)
     out = BytesIO()
     octree = Image.Quantize.FASTOCTREE  # five times as fast as the median cut, and smaller here
     picture.quantize(COLOURS, method=octree, dither=Image.Dither.NONE).save(out, "PNG", compress_level=6)

@@ -4,6 +4,7 @@ from typing import Any
 
 from generator import __version__
 from generator.publish.book import Book
+from generator.publish.visible import plain
 
 KEY_LENGTH = 12
 """Characters of the measurements' content key that a citation carries: enough to tell two runs apart."""
@@ -13,8 +14,8 @@ def site_citation(book: Book) -> dict[str, Any]:
     """What a citation of any page is made of; the page adds its own title and address (assets/cite.mjs)."""
     publish = book.config.publish
     return {
-        "authors": publish.authors,
-        "title": publish.title,
+        "authors": [plain(author) for author in publish.authors],
+        "title": book.title,
         "date": publish.date,
         "url": publish.site_url,
         "version": content_version(book),

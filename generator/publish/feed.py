@@ -6,6 +6,7 @@ from xml.sax.saxutils import escape, quoteattr
 from generator.publish.addresses import page_url
 from generator.publish.book import Book
 from generator.publish.labels import Label
+from generator.publish.visible import plain
 
 FEED = "atlas/feed.xml"
 """Where it lies below docs/."""
@@ -33,7 +34,7 @@ def feed(book: Book) -> bytes | None:
         '<?xml version="1.0" encoding="utf-8"?>',
         '<feed xmlns="http://www.w3.org/2005/Atom">',
         f"<id>{escape(urljoin(root, FEED))}</id>",
-        f"<title>{_text(publish.title)}: new labels</title>",
+        f"<title>{_text(book.title)}: new labels</title>",
         f"<updated>{newest[0].date}T00:00:00Z</updated>",
         f'<link rel="self" href={quoteattr(urljoin(root, FEED))}/>',
         f"<link href={quoteattr(root)}/>",
@@ -61,5 +62,5 @@ def _entry(root: str, label: Label) -> str:
 
 
 def _text(text: str) -> str:
-    # XML 1.0 cannot hold U+FFFE and U+FFFF; other controls are left out by Labels already.
-    return escape(text.replace("\ufffe", "").replace("\uffff", ""))
+    # XML 1.0 cannot hold U+FFFE and U+FFFF, nor controls, which ids and titles may have.
+    return escape(plain(text).replace("\ufffe", "").replace("\uffff", ""))

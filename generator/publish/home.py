@@ -15,7 +15,7 @@ from generator.publish.explorer import token_texts
 from generator.publish.grid import module_grid
 from generator.publish.records import examples_of, identity_of, open_record, sources_of
 from generator.publish.tokens import StringTable
-from generator.publish.visible import without_surrogates
+from generator.publish.visible import plain, without_surrogates
 
 CARDS = 6
 """Directions shown as cards when the run file picks none."""
@@ -47,8 +47,8 @@ def site_facts(book: Book) -> dict[str, Any]:
     publish = book.config.publish
     return {
         "schema": SCHEMA,
-        "title": publish.title,
-        "description": publish.description,
+        "title": book.title,
+        "description": plain(" ".join(publish.description.split())),
         "repository": publish.repository,
         "site_url": publish.site_url,
         "name": book.config.name,

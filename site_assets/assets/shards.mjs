@@ -275,11 +275,11 @@ function nearlySeen(element) {
  */
 
 /**
- * An id as people read it: "L12 gate_proj", "L12 q_proj r3", "sae 1234", "layer 4", "document 42".
+ * An id as people read it: "L12 gate_proj", "L12 q_proj r3", "sae 1234", "layer 4", "document 42"; nothing unseen in it.
  * @param {string} id
  */
 export function readableId(id) {
-  const [collection, ...rest] = id.split("/")
+  const [collection, ...rest] = id.replace(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, "").split("/")
   if (collection === "layer") return `layer ${rest.join(" ")}`
   if (collection === "doc") return `document ${rest.join(" ")}`
   if (!rest.length) return collection
