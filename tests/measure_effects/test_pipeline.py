@@ -5,11 +5,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
+from generator.errors import FeaturebookError
+from generator.findings import load_findings
+from generator.measure.collections import load_as_collected
 from generator.pipeline import Folders, build, load_corpus
 from generator.publish.reading import opened
+from generator.summaries import Summary
 from tests.measure.conftest import corpus_file, make_toy  # noqa: F401 (fixtures)
+from tests.measure.test_collections import crosscoder_table, save_crosscoder
 from tests.measure.toys import Toy
 
 CROSSCODER: dict[str, Any] = {
@@ -52,3 +59,41 @@ def test_effects_reach_the_pages(make_toy: Callable[..., Toy], tmp_path: Path) -
     assert all(len(shard["logits"]["top"]["text"]) == 10 for shard in directions)
     documents = [shard_of(f"doc/{doc}") for doc in range(corpus.n_docs)]
     assert sum("effects" in shard for shard in documents) == 1
+
+
+def test_estimated_factors_and_a_chosen_place_reach_the_effects(
+    make_toy: Callable[..., Toy],  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    toy = make_toy("qwen2", r=2)
+    tables = [
+        crosscoder_table(save_crosscoder(tmp_path / "two", 2), input_factor="estimate"),
+        crosscoder_table(
+            save_crosscoder(tmp_path / "three", 3), name="across", hook_points=["layers.*"], models=["adapted"],
+            input_factor="estimate",
+        ),
+    ]  # fmt: skip
+    effects = {"parts": ["logits", "latent_effects"], "latents": 2, "examples": 1, "documents": 0}
+    folders = Folders(build=tmp_path / "build", docs=tmp_path / "docs")
+    folders.docs.mkdir()
+    config = toy.config(collections=tables, effects=effects | {"ablate_at": "blocks.0.hook_resid_post"})
+    build(config, folders)
+    logits = load_findings(folders.build / "effects" / "logits.h5")
+    ablated = load_findings(folders.build / "effects" / "latent_effects.h5")
+    for name in ("cc", "across"):
+        summary = Summary.load(folders.build / "latents" / f"{name}.h5")
+        dictionary = load_as_collected(
+            config.collections[name == "across"], folders.build, summary.facts["collections"][name]
+        )
+        found = [logits.of(channel.id) for channel in summary.channels]
+        assert all(one is not None and "top" in one for one in found)
+        norms = dictionary.W_dec[:, -32:].norm(dim=1)
+        tops = torch.tensor([one["top"][0][1] for one in found if one])
+        assert np.corrcoef(norms, tops)[0, 1] > 0.5  # of the decoder in the model's units
+    places = {
+        ablated.of(i)["place"] for i in ("across/0", *(f"across/{f}" for f in range(40))) if ablated.of(i)
+    }  # type: ignore[index]
+    assert places == {0}  # it reads that place; the other one does not, and keeps to its peaks
+    with pytest.raises(FeaturebookError, match=r"ablate_at = 'layers\.2:input' is no place of a collection"):
+        wrong = toy.config(collections=tables, effects=effects | {"ablate_at": "layers.2:input"})
+        build(wrong, folders, only=["effects"])
