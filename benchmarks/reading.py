@@ -70,14 +70,14 @@ def pages_of(site: Path) -> dict[str, str]:
 
 
 def busy_ms(trace: bytes, start: str, end: str) -> float:
-    """Milliseconds of its own time that the main thread spent between two events of a trace, the last of each name."""
+    """Milliseconds of its own time that the main thread spent from the first event of one name to the last of another."""
     events = orjson.loads(trace)["traceEvents"]
     last = max((event for event in events if event["name"] == end), key=lambda event: event["ts"])
     thread = (last["pid"], last["tid"])
     own = [
         event for event in events if (event["pid"], event.get("tid")) == thread and event["ts"] <= last["ts"]
     ]
-    began = max(event["ts"] for event in own if event["name"] == start)
+    began = min(event["ts"] for event in own if event["name"] == start)
     return sum(event.get("tdur", 0) for event in own if event["name"] == TASK and event["ts"] >= began) / 1000
 
 

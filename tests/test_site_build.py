@@ -160,6 +160,24 @@ def test_python_and_templates_stay_out_of_the_site(site: Path) -> None:
     assert not list(site.rglob("*.py*")) and not (site / "channel.html").exists()
 
 
+def test_every_style_and_script_that_a_page_names_is_there_once(site: Path) -> None:
+    for name, tags in pages_of(site).items():
+        links = [tag["href"] for tag in tags.of("link") if tag.get("rel") in ("stylesheet", "modulepreload")]
+        named = [
+            str(address) for address in [*links, *(tag["src"] for tag in tags.of("script") if "src" in tag)]
+        ]
+        assert (
+            len(named) == len(set(named)) and sum(address.endswith("/tokens.css") for address in named) == 1
+        )
+        for address in named:
+            place = (
+                site / f"assets/{address.partition('/assets/')[2]}"
+                if name == "404.html"
+                else (site / name).parent / address
+            )
+            assert place.resolve().is_file(), (name, address)
+
+
 def test_shards_are_the_same_files(site: Path) -> None:
     placed, made = site / "shards/lora/L0/gate_proj.json", site.parent / "shards/lora/L0/gate_proj.json"
     assert placed.read_bytes() == made.read_bytes()

@@ -7,6 +7,7 @@ import { h } from "./elements.mjs"
 import { panel as bottomTokens } from "./panels/bottom_tokens.mjs"
 import { panel as topTokens } from "./panels/top_tokens.mjs"
 import { quiet } from "./quiet.mjs"
+import { needStyle } from "./styles.mjs"
 
 /** @typedef {import("./shards.mjs").ChannelShard} ChannelShard */
 /** @typedef {import("./main.mjs").Context} Context */
@@ -19,6 +20,7 @@ import { quiet } from "./quiet.mjs"
  */
 
 const panelName = /^[a-z_]+$/
+const usual = new Set(["ablation", "labels", "latents", "logits", "neighbours", "profiles", "write"])
 /** @type {Record<string, Panel>} what stands on the first screen */
 const beside = { top_tokens: topTokens, bottom_tokens: bottomTokens }
 
@@ -43,25 +45,31 @@ export async function drawPanelsBelow(slot, shard, context) {
   slot.setAttribute("aria-busy", "true")
   slot.replaceChildren()
   await quiet()
-  const asked = shard.panels.filter((name) => panelName.test(name) && !(name in beside)).map((name) => ({ name, module: moduleOf(name) }))
-  for (const { name, module } of asked) {
+  const waiting = shard.panels.filter((name) => panelName.test(name) && !(name in beside)).map((name) => ({ name, asked: panelOf(name) }))
+  /** @type {HTMLElement[]} set out together at the end: each alone would lay out the page again */
+  const drawn = []
+  for (const { name, asked } of waiting) {
     try {
-      const { panel } = await module
+      const panel = await asked
       await quiet()
-      slot.append(drawPanel(name, panel, shard, context) ?? "")
+      const element = drawPanel(name, panel, shard, context)
+      if (element) drawn.push(element)
     } catch (error) {
       console.error(error)
-      slot.append(h("p", { class: "fb-failure", role: "alert" }, `The part “${name.replaceAll("_", " ")}” could not be drawn: ${error instanceof Error ? error.message : error}`))
+      drawn.push(h("p", { class: "fb-failure", role: "alert" }, `The part “${name.replaceAll("_", " ")}” could not be drawn: ${error instanceof Error ? error.message : error}`))
     }
   }
+  slot.append(...drawn)
   slot.removeAttribute("aria-busy")
 }
 
-/** @param {string} name @returns {Promise<{panel: Panel}>} */
-function moduleOf(name) {
-  const module = import(`./panels/${name}.mjs`)
-  module.catch(() => undefined) // heard of when its turn has come
-  return module
+/** @param {string} name @returns {Promise<Panel>} */
+function panelOf(name) {
+  const asked = usual.has(name)
+    ? import("./usual-panels.mjs").then((module) => module.usual[name])
+    : Promise.all([import(`./panels/${name}.mjs`), needStyle("collection")]).then(([{ panel }]) => panel)
+  asked.catch(() => undefined) // heard of when its turn has come
+  return asked
 }
 
 /**

@@ -22,6 +22,11 @@ import minify_html
 MAIN = "main"
 COMMENT = re.compile(r"/\*\*.*?\*/[ \t]*\n?", re.DOTALL)
 """JSDoc, whose types import too. No string of ours holds such a mark (tests/test_site_build.py)."""
+EVERYWHERE = ("tokens", "featurebook", "pages", "reading", "labels")
+"""The styles of every page (main.html), in their order: one file, under the name of the first."""
+LINKS = re.compile(
+    "".join(rf'(?:<link rel="stylesheet" href="([^"]*assets/){name}\.css">\s*)' for name in EVERYWHERE)
+)
 STYLE_FAT = re.compile(r"/\*.*?\*/\s*|^[ \t]+|\n(?=\n)|(?<=[{;}])\n", re.DOTALL | re.MULTILINE)
 """Comments, indentation and line ends of styles. A minifier made them larger: it writes them for older browsers."""
 IMPORT = re.compile(r'^import \{([^}]*)\} from "(\.[^"]+)\.mjs"\n?', re.MULTILINE)
@@ -54,11 +59,26 @@ def on_startup(*, command: str, **_: Any) -> None:
     is_serving = command == "serve"
 
 
+def on_post_page(output: str, **_: Any) -> str:
+    """Links to the styles of every page as one file. Comes before the hook that keeps pages (held.py)."""
+    first = f'<link rel="stylesheet" href="\\1{EVERYWHERE[0]}.css">\n'
+    return output if is_serving else LINKS.sub(first, output, count=1)
+
+
+def on_post_template(output_content: str, template_name: str, **_: Any) -> str:
+    """The page of what is not found is a template, not a page."""
+    return on_post_page(output_content) if template_name == "404.html" else output_content
+
+
 def on_post_build(config: Any) -> None:
     """Makes the modules, scripts and styles of a site smaller and fewer."""
     assets = Path(config.site_dir) / "assets"
     if is_serving:
         return
+    everywhere = "".join((assets / f"{name}.css").read_text("utf-8") for name in EVERYWHERE)
+    (assets / f"{EVERYWHERE[0]}.css").write_text(everywhere, "utf-8")
+    for name in EVERYWHERE[1:]:
+        (assets / f"{name}.css").unlink()
     for path in assets.glob("*.css"):
         path.write_text(STYLE_FAT.sub("", path.read_text("utf-8")), "utf-8")
     for path in assets.glob("theme/*.js"):

@@ -89,3 +89,10 @@ test("[ and ] go to the next token above half of the maximum", () => {
   assert.equal(nextStrong(groups, scale, 2, 1), -1)
   assert.equal(nextStrong(groups, scale, 4, -1), 2)
 })
+
+test("of a token of a million characters a thousand are drawn, the others stand in a chip that copies them", () => {
+  const long = "a".repeat(999) + "😀" + "b".repeat(999_000)
+  const drawn = pieces(long)
+  assert.equal(drawn.map(({ text }) => text).join(""), long)
+  assert.deepEqual(drawn.map(({ kind, label }) => [kind, label.length > 40 ? label.length : label]), [["text", 1001], ["chip", "[999,000 more characters]"]])
+})

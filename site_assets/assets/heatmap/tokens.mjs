@@ -169,12 +169,20 @@ export function chipLabel(char) {
   return chipNames.get(char) ?? `U+${code.toString(16).toUpperCase().padStart(4, "0")}`
 }
 
+/** Characters of one token that are drawn: a browser lays out a line of a million for minutes. */
+const MOST_DRAWN = 1000
+
 /**
- * A text as pieces to draw. `text` is always the exact source; `label` is what a chip shows.
+ * A text as pieces to draw. `text` is always the exact source; `label` is what a chip shows, also for what is too long to draw.
  * @param {string} text
  * @returns {Piece[]}
  */
 export function pieces(text) {
+  if (text.length > 2 * MOST_DRAWN) {
+    const end = MOST_DRAWN + Number(/[\ud800-\udbff]/.test(text[MOST_DRAWN - 1]))
+    const rest = text.slice(end)
+    return [...pieces(text.slice(0, end)), { kind: "chip", text: rest, label: `[${rest.length.toLocaleString("en")} more characters]` }]
+  }
   if (!needsMarks.test(text)) return text === "" ? [] : [{ kind: "text", text, label: text }]
   /** @type {Piece[]} */
   const result = []

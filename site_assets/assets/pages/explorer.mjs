@@ -17,6 +17,10 @@ import { VirtualTable } from "../table.mjs"
 
 /** Milliseconds between the last key press and the new table. */
 const PAUSE = 120
+/** What one can do with what is shown. */
+const HINTS = {
+  table: "Click a heading to sort, with shift to sort by several.", map: "Every point opens its page.", grid: "Every cell opens its page.",
+}
 /** Rows fetched at once for a CSV. */
 const BATCH = 640
 
@@ -88,6 +92,7 @@ class Explorer {
       ...this.all.slice(1).map(({ name, label }) => h("label", {}, h("input", { type: "checkbox", value: name }), h("span", {}, label)))))
     chooser.addEventListener("change", () => this.choose(chooser))
     const options = h("span", { class: "fb-view-options" })
+    const hint = h("p", { class: "fb-hint" })
     const clear = button("Clear all", () => {
       this.view = { ...everything(), show: this.view.show }
       void this.change({})
@@ -95,8 +100,8 @@ class Explorer {
     })
     const csv = button("Download CSV", () => void this.download(csv))
     const element = h("div", { class: "fb-table-bar" }, this.status, h("div", { class: "fb-shows", role: "group", "aria-label": "View" }, ...shows), options,
-      chooser, h("p", { class: "fb-hint" }, "Click a heading to sort, with shift to sort by several."), clear, csv)
-    return { element, shows, chooser, options }
+      chooser, hint, clear, csv)
+    return { element, shows, chooser, options, hint }
   }
 
   /** Takes the view from the address. */
@@ -129,6 +134,7 @@ class Explorer {
       const isTable = view.show === "table"
       this.table.element.hidden = this.bar.chooser.hidden = !isTable
       this.plane.hidden = isTable
+      this.bar.hint.textContent = HINTS[view.show]
       if (isTable) this.showTable()
       else await this.showPlane(turn)
     } catch (error) {
