@@ -223,10 +223,7 @@ def document_entry(book: Book, doc: int) -> dict[str, Any]:
         "name": book.doc_names[doc],
         "kind": plain(kind) if isinstance(kind, str) else "",
         "n_tokens": tokens.stop - tokens.start,
-        "strongest": [
-            {"id": plain(name), "path": page_url(name)}
-            for name in (book.summary.channels[i].id for i in strongest_in_turn(book, doc)[:5])
-        ],
+        "strongest": [link_to(book.summary.channels[i].id) for i in strongest_in_turn(book, doc)[:5]],
     }
 
 

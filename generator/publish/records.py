@@ -13,6 +13,7 @@ from generator.publish.book import STEPS, Book, finite_list
 from generator.publish.numbers import rounded, significant
 from generator.publish.presets import first_of_each
 from generator.publish.tokens import StringTable
+from generator.publish.visible import plain
 
 STATS = (
     "n_tokens",
@@ -238,8 +239,8 @@ def _share(part: int, whole: int) -> float | None:
 
 
 def link_to(identifier: str | None) -> dict[str, str] | None:
-    """An id with the address of its page relative to the site's root, for front matter."""
-    return None if identifier is None else {"id": identifier, "path": page_url(identifier)}
+    """An id to be read, with the address of its page relative to the site's root, for front matter."""
+    return None if identifier is None else {"id": plain(identifier), "path": page_url(identifier)}
 
 
 def basis_sentence(channel: Channel) -> str:

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -51,7 +52,16 @@ ATTACKS = [
 ]
 LONG = "A" * 1_000_000
 OTHER_RUN = ATTACKS[0] + ATTACKS[2]
-IDS = ["lora/<img src=x>/{{ x }}", "lora/..", "lora/a b&c='d'", "lora/%2e%2e", "lora/index", 'lora/"q"']
+IDS = [
+    "lora/<img src=x>/{{ x }}",
+    "lora/..",
+    "lora/a b&c='d'",
+    "lora/%2e%2e",
+    "lora/index",
+    'lora/"q"',
+    "lora/../../../etc/passwd",
+    "lora/</script><script>alert(7)</script>",
+]
 SHOWN = """() => {
     const text = (node) => node.dataset?.source ?? Array.from(node.childNodes, (child) => child.nodeType === 3 ? child.data : text(child)).join("")
     return Array.from(document.querySelectorAll(".fb-run"), text)
@@ -119,10 +129,10 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         corpus=CorpusTable(source="<img src=x onerror=alert(7)>.jsonl"),
         publish=PublishTable.model_validate(
             {
-                "title": ATTACKS[1],
-                "description": ATTACKS[0],
+                "title": ATTACKS[1] + ATTACKS[8],
+                "description": ATTACKS[0] + ATTACKS[8],
                 "site_url": "https://example.org/h/",
-                "authors": [ATTACKS[1]],
+                "authors": [ATTACKS[1] + ATTACKS[8]],
                 "discussions": "https://example.org/d",
                 "giscus": dict.fromkeys(("repo", "repo_id", "category", "category_id"), ATTACKS[1]),
                 "compare_with": [
@@ -242,6 +252,9 @@ def test_no_id_becomes_a_path_unescaped(hostile: Site) -> None:
         assert page.is_file() and page.resolve().is_relative_to(hostile.folder / "atlas" / "lora")
         name = page.parent.relative_to(hostile.folder).as_posix()
         assert not set(name) & set("<>\"'{} &%?#")
+    feed = ElementTree.parse(hostile.folder / "atlas" / "feed.xml").getroot()
+    addresses = [link.get("href") or "" for link in feed.iter("{http://www.w3.org/2005/Atom}link")]
+    assert all(f"https://example.org/h/{page_url(identifier)}" in addresses for identifier in IDS)
     written = {path.name for path in hostile.folder.parent.iterdir()}
     assert written == {"docs", "site_assets", "mkdocs.yml", "labels", "build", "served", "other", "analysis"}
 
