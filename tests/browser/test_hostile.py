@@ -3,13 +3,10 @@
 Tokens, ids, titles, document names, metadata and labels are hostile; the site is made by the real publish and MkDocs.
 """
 
-import functools
-import http.server
 import json
 import re
 import shutil
 import sys
-import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +25,7 @@ from generator.publish import publish
 from generator.publish.addresses import page_url, shard_path
 from tests.browser.conftest import WATCH_CSP
 from tests.browser.test_every_page import mounted
-from tests.browser.visiting import REPOSITORY, QuietHandler, Site, Visit, run
+from tests.browser.visiting import REPOSITORY, Site, Visit, run, served
 from tests.toy import save_other_run, toy_channels, toy_corpus, toy_summary, toy_values
 from tests.toy_analysis import write_analysis
 
@@ -148,11 +145,8 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         config, corpus, summary, shards, docs, root / "none", Silent(), root / "labels", analysis=analysis
     )
     run([sys.executable, "-m", "mkdocs", "build", "--quiet", "--site-dir", "served"], root)
-    handler = functools.partial(QuietHandler, directory=str(root))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield Site(root / "served", f"http://127.0.0.1:{server.server_address[1]}/served/")
-        server.shutdown()
+    with served(root / "served") as site:
+        yield site
 
 
 def watched(chromium: Browser, site: Site) -> Visit:

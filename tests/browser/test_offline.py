@@ -1,10 +1,7 @@
 """Archives: a single file from file://, and the zipped site below another path of another server. Nothing is fetched elsewhere."""
 
-import functools
-import http.server
 import json
 import re
-import threading
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +13,7 @@ from generator.errors import FeaturebookError
 from generator.publish.exchange import export_archive
 from generator.publish.reading import opened
 from tests.browser.conftest import WATCH_CSP
-from tests.browser.visiting import QuietHandler, Site, Visit
+from tests.browser.visiting import Site, Visit, served
 
 
 @pytest.fixture(scope="module")
@@ -140,11 +137,8 @@ def unzipped(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
     folder = root / "www" / "a b" / "deep"
     with zipfile.ZipFile(root / "site.zip") as archive:
         archive.extractall(folder)
-    handler = functools.partial(QuietHandler, directory=str(root / "www"))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield Site(folder, f"http://127.0.0.1:{server.server_address[1]}/a%20b/deep/")
-        server.shutdown()
+    with served(folder, root / "www") as site:
+        yield site
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from playwright.sync_api import Page
@@ -67,12 +68,17 @@ class QuietHandler(http.server.SimpleHTTPRequestHandler):
 
 
 @contextmanager
-def served(folder: Path) -> Iterator[Site]:
-    """Serves a site below a path, as GitHub Pages serves a project, on a free port of this machine."""
-    handler = functools.partial(QuietHandler, directory=str(folder.parent))
+def served(folder: Path, root: Path | None = None) -> Iterator[Site]:
+    """Serves a site below a path, as GitHub Pages serves a project, on a free port of this machine.
+
+    The path is the folder's own below ``root``, which is the folder that holds it when none is given.
+    """
+    root = root or folder.parent
+    path = quote(folder.relative_to(root).as_posix())
+    handler = functools.partial(QuietHandler, directory=str(root))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield Site(folder, f"http://127.0.0.1:{server.server_address[1]}/{folder.name}/")
+        yield Site(folder, f"http://127.0.0.1:{server.server_address[1]}/{path}/")
         server.shutdown()
 
 
