@@ -38,6 +38,8 @@ class Preset:
     """Significant digits of statistics, of activations at peaks, and of the unit of the quantised ones."""
     token_rows: int
     """Rows of the token index per published channel; it may hold more to have the few strongest channels of every token."""
+    token_digits: int
+    """Significant digits of its numbers."""
 
     def most_examples(self, group: str) -> int | None:
         """How many examples of a group are shown at most."""
@@ -47,8 +49,8 @@ class Preset:
 
 
 PRESETS = {
-    "full": Preset("full", 1000, None, None, None, None, None, 8, None, 5, None, None, 200),
-    "compact": Preset("compact", 100, 7, 6, 1, 2, 8, 5, 16, 5, 4, 6, 40),
+    "full": Preset("full", 1000, None, None, None, None, None, 8, None, 5, None, None, 200, 4),
+    "compact": Preset("compact", 100, 7, 6, 1, 2, 8, 5, 16, 5, 4, 6, 40, 3),
 }
 """The presets by name."""
 

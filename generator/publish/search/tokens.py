@@ -99,9 +99,10 @@ class TokenIndex:
         if len(ids) > 1:
             found = found[np.lexsort((held["row"][found], -held["strength"][found]))]
         found = found[: self.most]
+        digits = self.book.preset.token_digits
         return {
             "row": held["row"][found].tolist(),
-            "mean": [significant(mean, 4) for mean in held["mean"][found].tolist()],
+            "mean": [significant(mean, digits) for mean in held["mean"][found].tolist()],
         }
 
     def _examples(self, ids: list[int]) -> dict[str, list[Any]]:
@@ -109,7 +110,7 @@ class TokenIndex:
         peaks = peaks[:MOST_PEAKS]
         return {
             "row": [row for row, *_ in peaks],
-            "value": [significant(value, 4) for _, value, *_ in peaks],
+            "value": [significant(value, self.book.preset.token_digits) for _, value, *_ in peaks],
             "doc": [doc if doc in self.book.documents else -1 for _, _, doc, *_ in peaks],
             "position": [position for *_, position, _ in peaks],
         }
