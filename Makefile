@@ -35,7 +35,7 @@ js: node_modules/.installed
 
 browser: $(VENV)/.installed-dev node_modules/.installed
 	tests/browser/find-chromium
-	$(BIN)/python -m pytest -m browser tests/browser
+	$(BIN)/python -m pytest -m browser -n 2 --dist loadfile tests/browser
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Featurebook needs Python 3.11 or newer; make PYTHON=python3.11 …")'
