@@ -130,3 +130,24 @@ def test_no_string_of_ours_looks_like_a_comment() -> None:
     for name, text in OWN.items():
         strings = re.findall(r"""(?<!\\\\)["'`][^"'`\n]*["'`]""", hook().COMMENT.sub("", text))
         assert not [text for text in strings if "*/" in text], name
+
+
+STYLES = {path.stem: path.read_text("utf-8") for path in ASSETS.glob("*.css")}
+ASKED_FOR_LATER = {"fb-embed"}
+"""Classes of styles that a module loads when it needs them."""
+
+
+@pytest.mark.parametrize("template", sorted(path.name for path in ASSETS.parent.glob("*.html")))
+def test_a_page_loads_the_styles_of_the_classes_that_it_uses(template: str) -> None:
+    """Styles are split by page type, so a class that moves may lose its look on another page without a word."""
+    text = (ASSETS.parent / template).read_text("utf-8")
+    always = re.findall(
+        r'"(\w+)"', re.findall(r"for name in \[(.*?)\]", (ASSETS.parent / "main.html").read_text("utf-8"))[0]
+    )
+    named = re.findall(r'"([\w-]+)"', "".join(re.findall(r"set styles = \[(.*?)\]", text)))
+    for module in re.findall(r'set module = "(\w+)"', text):
+        text += (ASSETS / "pages" / f"{module}.mjs").read_text("utf-8")
+    loaded = "".join(STYLES[name] for name in (*always, *named))
+    used = set(re.findall(r"fb-[\w-]+", text)) - ASKED_FOR_LATER
+    styled = [name for name in used if re.search(rf"\.{name}(?![\w-])", "".join(STYLES.values()))]
+    assert [name for name in styled if not re.search(rf"\.{name}(?![\w-])", loaded)] == []

@@ -125,7 +125,7 @@ export function predictionReader(shard, state, keep, context) {
         state.colour = name
         keep()
         paint()
-      })), h("p", { class: "fb-analysis-name" }, explained(offer.page, offer.label, context), ` · ${offer.note} · from ${number(low)} to ${number(high)}`))
+      })), h("p", { class: "fb-analysis-name" }, explained(offer.page, offer.label, context), ` · ${offer.note} · ${low === high ? number(low) : `from ${number(low)} to ${number(high)}`}`))
   }
   paint()
   const asked = state.t === "" ? NaN : Number(state.t)

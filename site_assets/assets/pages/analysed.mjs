@@ -24,7 +24,7 @@ export function mount(element, shard, context) {
   const { read, attention, model } = shard
   const drawAttention = () => new AttentionView(shard.id, attention, textOf(shard), model.variants, state, keep, context).element
   element.replaceChildren(
-    h("p", { class: "fb-document__facts" }, read.n_read === read.n_tokens ? `${count(read.n_tokens)} tokens` : `${count(read.n_read)} of ${count(read.n_tokens)} tokens`,
+    h("p", { class: "fb-text-facts" }, read.n_read === read.n_tokens ? `${count(read.n_tokens)} tokens` : `${count(read.n_read)} of ${count(read.n_tokens)} tokens`,
       h("span", {}, model.architecture), shard.document ? h("a", { href: context.linkTo(shard.document) }, "The document with its channels") : ""),
     read.note ? h("p", { class: "fb-note" }, read.note) : "",
     section("Predictions", "predictions", model.kind === "masked" ? "What the model puts in each mask: point to one." : "Point to a token, or use the arrow keys: what was expected there, and what comes next.", shard.predictions,

@@ -93,7 +93,7 @@ class Reader {
   facts() {
     const { n_tokens, metadata } = this.shard
     const entries = Object.entries(metadata ?? {}).filter(([, value]) => ["string", "number", "boolean"].includes(typeof value))
-    return h("p", { class: "fb-document__facts" }, `${count(n_tokens)} tokens`,
+    return h("p", { class: "fb-text-facts" }, `${count(n_tokens)} tokens`,
       ...entries.slice(0, 6).map(([name, value]) => h("span", {}, h("bdi", {}, name), ": ", h("bdi", {}, String(value).slice(0, 80)))),
       this.shard.analysed ? h("a", { href: this.context.linkTo(this.shard.analysed) }, "Analysis of this text") : null)
   }

@@ -35,7 +35,7 @@ class SearchPage {
     this.timer = 0
     /** @type {Promise<Section[]> | null} */
     this.guide = null
-    const form = h("form", { class: "fb-filters", role: "search", "aria-label": "All results" },
+    const form = h("form", { role: "search", "aria-label": "All results" },
       h("label", { class: "fb-filter-text" }, h("span", {}, "Words, or a token in quotes: \" Wait\""), this.input))
     form.addEventListener("submit", (event) => event.preventDefault())
     this.input.addEventListener("input", () => {
