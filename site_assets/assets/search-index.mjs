@@ -30,8 +30,8 @@ import { parseTyped } from "./search-typed.mjs"
  * @property {boolean} is_special
  * @property {number} count
  * @property {number} n_firing  channels whose |mean| on it is at least their RMS
- * @property {{row: number[], mean: number[]}} high
- * @property {{row: number[], mean: number[]}} low
+ * @property {{n_firing: number, row: number[], mean: number[]}} high  strongest first; the first n_firing as above
+ * @property {{n_firing: number, row: number[], mean: number[]}} low
  * @property {{row: number[], value: number[], doc: number[], position: number[]}} peaks
  */
 /**
@@ -279,13 +279,13 @@ function common(lists) {
 }
 
 /**
- * The channels that fire on a token; the stronger, the higher their score, from 2 down to 1.
+ * The channels whose |mean| on a token is at least their RMS; the stronger, the higher their score, from 2 down to 1.
  * @param {Token | null} token
  * @param {number} n
  */
 function rowsOf(token, n) {
   const scores = new Float32Array(n)
-  if (token) for (const { row } of [token.low, token.high]) row.forEach((at, place) => { scores[at] = 2 - place / row.length })
+  if (token) for (const { row, n_firing } of [token.low, token.high]) row.slice(0, n_firing).forEach((at, place) => { scores[at] = 2 - place / n_firing })
   return scores
 }
 

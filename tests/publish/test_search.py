@@ -196,6 +196,7 @@ def test_a_token_has_the_channels_that_fire_on_it_most(rows: int, monkeypatch: p
             ranked = sorted(want.get((key, side), {}).items(), key=lambda item: (-item[1][1], item[0]))[:most]
             assert entry[side]["row"] == [row for row, _ in ranked]
             assert entry[side]["mean"] == pytest.approx([mean for _, (mean, _) in ranked], rel=5e-4)
+            assert entry[side]["n_firing"] == sum(strength >= 1 for _, (_, strength) in ranked)
 
 
 def test_a_list_names_collections_that_are_published_in_part(run: tuple[Corpus, Summary]) -> None:

@@ -92,7 +92,7 @@ class TokenIndex:
             "peaks": self._examples(ids),
         }
 
-    def _means(self, side: int, ids: list[int]) -> dict[str, list[Any]]:
+    def _means(self, side: int, ids: list[int]) -> dict[str, Any]:
         held = self._lists
         parts = [np.arange(*np.searchsorted(held["list"], [2 * i + side, 2 * i + side + 1])) for i in ids]
         found = np.concatenate(parts)
@@ -101,6 +101,7 @@ class TokenIndex:
         found = found[: self.most]
         digits = self.book.preset.token_digits
         return {
+            "n_firing": int((held["strength"][found] >= 1).sum()),
             "row": held["row"][found].tolist(),
             "mean": [significant(mean, digits) for mean in held["mean"][found].tolist()],
         }
