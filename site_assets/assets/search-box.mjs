@@ -8,7 +8,8 @@ import { SearchIndex } from "./search-index.mjs"
 
 /** @typedef {import("./main.mjs").Context} Context */
 
-/** Milliseconds between the last key press and the search: within a burst of keys nothing is asked; an answer that is overtaken is dropped. */
+/** Milliseconds: a key that follows another one faster waits as long for the next, so that a burst asks once; any other is answered at
+ * once. An answer that is overtaken is dropped. */
 const PAUSE = 30
 const limits = { channels: 6, tokens: 4, passages: 3 }
 
@@ -27,6 +28,7 @@ export class SearchBox {
     this.options = []
     this.marked = -1
     this.timer = 0
+    this.lastKey = -PAUSE
     this.asked = 0
     input.setAttribute("role", "combobox")
     input.setAttribute("aria-autocomplete", "list")
@@ -46,7 +48,9 @@ export class SearchBox {
 
   later() {
     clearTimeout(this.timer)
-    this.timer = setTimeout(() => void this.search(), PAUSE)
+    const isBurst = performance.now() - this.lastKey < PAUSE
+    this.lastKey = performance.now()
+    this.timer = setTimeout(() => void this.search(), isBurst ? PAUSE : 0)
   }
 
   async search() {
