@@ -21,7 +21,7 @@ const context = {
 }
 const rows = ["explorer/rows/0", "explorer/rows/1", "explorer/rows/2"].flatMap((id) => {
   const { columns } = shardOf(id)
-  return columns.id.map((/** @type {string} */ name, /** @type {number} */ at) => ({ id: name, label: columns.label[at], tokens: [...columns.top_tokens[at], ...columns.bottom_tokens[at]] }))
+  return columns.id.map((/** @type {string} */ name, /** @type {number} */ at) => ({ id: name, label: columns.label[at], mean: columns.mean[at], std: columns.std[at], tokens: [...columns.top_tokens[at], ...columns.bottom_tokens[at]] }))
 })
 const rowsFound = (/** @type {Float32Array} */ scores) => [...scores.keys()].filter((row) => scores[row] > 0)
 
@@ -69,7 +69,14 @@ test("a token in quotes is exact to the byte", async () => {
   const exact = await index.find('" wait"')
   const token = await index.token(hexOf(" wait"))
   assert.ok(token)
-  assert.deepEqual(rowsFound(exact.scores), [...new Set([...token.high.row, ...token.low.row])].sort((a, b) => a - b))
+  const lists = [token.high, token.low]
+  assert.deepEqual(rowsFound(exact.scores), lists.flatMap(({ row, n_firing }) => row.slice(0, n_firing)).sort((a, b) => a - b))
+  for (const { row, mean, n_firing } of lists) {
+    row.forEach((at, place) => {
+      const strength = Math.abs(mean[place]) / Math.hypot(rows[at].mean, rows[at].std)
+      assert.ok(place < n_firing ? strength > 0.999 : strength < 1.001, "only channels whose |mean| is at least their RMS are found")
+    })
+  }
   assert.equal(await index.token(hexOf("wait")), null)
   const begun = await index.find('" w')
   assert.ok(begun.tokens.length > 0 && begun.tokens.every(({ bytes }) => bytes.startsWith(hexOf(" w"))))
