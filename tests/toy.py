@@ -457,7 +457,7 @@ def toy_config(**publish_options: object) -> RunConfig:
     options = {
         "title": "Toy",
         "description": "A toy run.",
-        "repository": "https://example.org/toy",
+        "repository": "https://github.com/toy/toy",
         "site_url": "https://example.org/toy/",
         "discussions": "https://example.org/toy/discussions",
         "giscus": {"repo": "toy/toy", "repo_id": "R_1", "category": "General", "category_id": "DIC_1"},

@@ -32,6 +32,8 @@ def test_labels_stand_on_cards_layers_and_lists_and_their_authors_on_the_home_pa
 
 
 def test_meta_data_name_page_and_picture(visit: Visit) -> None:
+    home = visit.open("").locator("meta[property='og:title']")
+    assert home.get_attribute("content") == "Toy"
     page = visit.open(GATE)
     meta = {
         tag.get_attribute("property"): tag.get_attribute("content")

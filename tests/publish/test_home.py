@@ -116,7 +116,7 @@ def test_paths_are_cut_and_text_is_not() -> None:
 
 def test_mkdocs_learns_the_title(publication: Publication) -> None:
     site = orjson.loads(publication.docs["atlas/site.json"])
-    assert (site["title"], site["repository"]) == ("Toy", "https://example.org/toy")
+    assert (site["title"], site["repository"]) == ("Toy", "https://github.com/toy/toy")
     assert (site["n_channels"], site["n_layers"], site["n_documents"]) == (17 + 24, 2, 4)
     assert site["collections"] == [
         {"name": "lora", "kind": "lora", "n_channels": 17, "n_dead": 0},
