@@ -1,6 +1,10 @@
 """The command line: ``python -m generator build``."""
 
+import os
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,20 +39,46 @@ labels_folder = click.option(
 )
 
 
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM came."""
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Ends a command that is asked to terminate as Ctrl-C does: what it had made for the while is cleared away."""
+
+    def stop(number: int, frame: object) -> None:
+        if os.getpid() != main_process:  # a forked worker goes at once; the main process clears away
+            os._exit(128 + number)
+        raise _Terminated
+
+    main_process = os.getpid()
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 class _Commands(click.Group):
     """Prints what the user can mend as one message, without a traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with _terminable():
+                return super().invoke(ctx)
         except FeaturebookError as error:
             if ctx.params.get("debug"):
                 raise
             click.echo(f"Error: {error}", err=True)
             sys.exit(1)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as stopped:
             click.echo("Interrupted. The same command goes on where this one stopped.", err=True)
-            sys.exit(130)
+            sys.exit(143 if isinstance(stopped, _Terminated) else 130)
+
+
+def _counted(n: int, noun: str) -> str:
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
 @click.group(cls=_Commands)
@@ -233,10 +263,13 @@ def check_labels(files: tuple[Path, ...], labels_dir: Path) -> None:
     merged = merge_files(chosen)
     people = len({record.author for record in merged.records})
     click.echo(
-        f"{len(merged.records):,} records by {people:,} authors in {len(chosen):,} files, {merged.n_same:,} twice"
+        f"{_counted(len(merged.records), 'record')} by {_counted(people, 'author')} in {_counted(len(chosen), 'file')}, "
+        f"{merged.n_same:,} twice"
     )
     if merged.conflicts:
-        raise FeaturebookError("\n".join([f"{len(merged.conflicts)} conflicts.", *merged.conflicts]))
+        raise FeaturebookError(
+            "\n".join([f"{_counted(len(merged.conflicts), 'conflict')}.", *merged.conflicts])
+        )
 
 
 @labels.command("merge")
@@ -256,8 +289,10 @@ def merge_labels(files: tuple[Path, ...], into: Path | None, newest: bool) -> No
     merged = merge_files([*known, *files], newest=newest)
     if merged.conflicts:
         remedy = "Nothing was written. Delete one record of each, or take the later day with --newest."
-        raise FeaturebookError("\n".join([f"{len(merged.conflicts)} conflicts.", *merged.conflicts, remedy]))
-    click.echo(f"{len(merged.records):,} records, {merged.n_same:,} duplicates dropped")
+        raise FeaturebookError(
+            "\n".join([f"{_counted(len(merged.conflicts), 'conflict')}.", *merged.conflicts, remedy])
+        )
+    click.echo(f"{_counted(len(merged.records), 'record')}, {_counted(merged.n_same, 'duplicate')} dropped")
     if into:
         write_labels(into, merged.records)
 

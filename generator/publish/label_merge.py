@@ -22,8 +22,9 @@ class Merge:
 def merge_files(files: list[Path], *, newest: bool = False) -> Merge:
     """Merges files in the order given.
 
-    Two records with the same run, channel, side and author are one: when they differ, that is a conflict. Different
-    authors never conflict: a channel may have many labels.
+    Two records with the same run, channel, side and author are one: when they say different things, that is a conflict.
+    What was said again on another day counts from the later one. Different authors never conflict: a channel may have
+    many labels.
 
     Args:
         files: To merge.
@@ -37,15 +38,24 @@ def merge_files(files: list[Path], *, newest: bool = False) -> Merge:
     for path in files:
         for record in read_label_file(path):
             claims = held.setdefault(record.identity, [])
-            if any(record == other for other, _ in claims):
-                n_same += 1
-            else:
+            same = next(
+                (place for place, (other, _) in enumerate(claims) if _says_the_same(record, other)), None
+            )
+            if same is None:
                 claims.append((record, path))
+                continue
+            n_same += 1
+            if record.date > claims[same][0].date:
+                claims[same] = record, path
     if newest:
         held = {identity: _latest(claims) for identity, claims in held.items()}
     ordered = [held[identity] for identity in sorted(held)]
     conflicts = [_conflict(claims) for claims in ordered if len(claims) > 1]
     return Merge([claims[0][0] for claims in ordered], n_same, conflicts)
+
+
+def _says_the_same(record: Label, other: Label) -> bool:
+    return record == other.model_copy(update={"date": record.date})
 
 
 def _latest(claims: list[tuple[Label, Path]]) -> list[tuple[Label, Path]]:

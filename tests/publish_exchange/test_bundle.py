@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
 from xml.etree import ElementTree
@@ -63,23 +64,30 @@ divergence_documents = 2
     return folder / "build"
 
 
+def command(folder: Path, out: Path) -> list[str]:
+    """The command line that writes the bundle."""
+    return [
+        sys.executable, "-m", "generator", "export", "--to", "bundle", "--out", str(out), "--build-dir", str(folder),
+    ]  # fmt: skip
+
+
 def exported(folder: Path, out: Path) -> bytes:
     """The bundle as the command line writes it, in a process of its own."""
-    command = [
-        sys.executable,
-        "-m",
-        "generator",
-        "export",
-        "--to",
-        "bundle",
-        "--out",
-        str(out),
-        "--build-dir",
-        str(folder),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command(folder, out), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return out.read_bytes()
+
+
+def test_an_export_that_is_terminated_leaves_nothing_behind(folder: Path, tmp_path: Path) -> None:
+    stopped = subprocess.Popen(command(folder, tmp_path / "out.zip"), stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.iterdir()):
+        assert stopped.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    stopped.terminate()
+    _, said = stopped.communicate(timeout=60)
+    assert (stopped.returncode, list(tmp_path.iterdir())) == (143, []), said
+    assert "Interrupted." in said
 
 
 @pytest.fixture(scope="session")
