@@ -3,6 +3,7 @@ import { h } from "./elements.mjs"
 import { annotations, nextOf } from "./annotations.mjs"
 import { annotationForm, progressOf } from "./annotate-form.mjs"
 import { makeContext } from "./main.mjs"
+import { count } from "./numbers.mjs"
 
 /**
  * Opens the dock, or closes it.
@@ -11,7 +12,7 @@ import { makeContext } from "./main.mjs"
 export async function toggleDock(button) {
   const open = document.querySelector(".fb-dock")
   if (open) return closeDock(button)
-  const id = button.dataset.annotate ?? ""
+  const id = decodeURIComponent(button.dataset.annotate ?? "")
   const mount = /** @type {HTMLElement} */ (document.querySelector(".fb-mount"))
   const context = makeContext(new URL(mount.dataset.root ?? ".", document.baseURI).href)
   const progress = h("p", { class: "fb-note fb-dock__progress" })
@@ -21,7 +22,7 @@ export async function toggleDock(button) {
   const queue = await context.fetchShard("annotate").catch(() => ({ ids: [id], labelled: [0] }))
   const showProgress = () => {
     const { labelled, total } = progressOf(queue.ids)
-    progress.replaceChildren(annotations.failure ?? `${labelled} of ${total} labelled by you · `,
+    progress.replaceChildren(annotations.failure ?? `${count(labelled)} of ${count(total)} labelled by you · `,
       h("a", { href: `${context.root}atlas/annotate/` }, "queue, export"))
   }
   const form = annotationForm({ id, isSigned: await isSigned(context, id), onSaved: showProgress, onNext: () => {

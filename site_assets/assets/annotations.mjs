@@ -15,11 +15,25 @@
  * @property {boolean} [skipped]
  */
 /** @typedef {Kept & {author: string, source: string, run?: string, score?: number, score_name?: string}} LabelRecord */
-/** @typedef {{added: number, same: number, conflicts: string[], others: number, faults: string[]}} ImportReport */
+/**
+ * @typedef {object} ImportReport
+ * @property {number} added
+ * @property {number} same  were here already
+ * @property {string[]} conflicts
+ * @property {number} others  by other people
+ * @property {number} elsewhere  of other runs
+ * @property {string[]} faults
+ * @property {string} signed  the name taken from the file, where none had been given
+ */
 
 export const LONGEST_TEXT = 300
 export const LONGEST_NOTE = 4000
 const polarities = ["positive", "negative", "both"]
+/** Every field of a record, and of which type it is. @type {Record<string, string>} */
+const fields = {
+  id: "string", polarity: "string", text: "string", author: "string", source: "string", date: "string", score: "number", score_name: "string",
+  starred: "boolean", skipped: "boolean", note: "string", run: "string",
+}
 const days = /^\d{4}-\d\d-\d\d$/
 
 /** The reader's records, and where they are kept. */
@@ -33,6 +47,8 @@ export class Annotations {
     this.key = key
     /** Why nothing can be kept; null while it can. @type {string | null} */
     this.failure = null
+    /** What lies in the storage and cannot be read. @type {string | null} */
+    this.unread = null
     this.author = ""
     /** @type {Map<string, Kept>} by id and polarity */
     this.records = new Map()
@@ -57,7 +73,8 @@ export class Annotations {
       this.records = new Map(kept)
       this.author = String(author)
     } catch {
-      this.failure = `What this browser kept for this site cannot be read (${this.key}); it was left as it is.`
+      this.failure = `What this browser kept for this site cannot be read (${this.key}). It stays there until you write something, then under “${this.key} (unread)”.`
+      this.unread = text
     }
   }
 
@@ -119,6 +136,8 @@ export class Annotations {
   /** Writes to the browser's storage; a refusal is said, and what was written stays until the page is closed. */
   keep() {
     try {
+      if (this.unread !== null) this.storage().setItem(`${this.key} (unread)`, this.unread)
+      this.unread = null
       this.storage().setItem(this.key, JSON.stringify({ author: this.author, records: this.all() }))
       this.failure = null
     } catch {
@@ -138,30 +157,32 @@ export class Annotations {
 
   /**
    * Takes over the reader's own records of a label file. A newer day replaces an older one; of two texts of one day the
-   * kept one stays. Records of other people belong into the repository and are only counted.
+   * kept one stays. Records of other people and of other runs belong elsewhere and are only counted.
    * @param {string} text
+   * @param {string} run  name of this site's run
    * @returns {ImportReport}
    */
-  fromJsonl(text) {
+  fromJsonl(text, run) {
     /** @type {ImportReport} */
-    const report = { added: 0, same: 0, conflicts: [], others: 0, faults: [] }
+    const report = { added: 0, same: 0, conflicts: [], others: 0, elsewhere: 0, faults: [], signed: "" }
     if (!this.failure) this.load()
     for (const [index, line] of text.replace(/^\ufeff/, "").split("\n").entries()) {
       if (!line.trim()) continue
       const read = parseRecord(line)
       if (typeof read === "string") report.faults.push(`Line ${index + 1}: ${read}`)
+      else if (read.run && read.run !== run) report.elsewhere++
       else this.#take(read, report)
     }
-    if (report.added) this.keep()
+    if (report.added || report.signed) this.keep()
     return report
   }
 
   /** @param {LabelRecord} read @param {ImportReport} report */
   #take({ author, source, run, ...kept }, report) {
-    this.author ||= author
+    if (!this.author && source === "human") this.author = report.signed = author
     if (author !== this.author || source !== "human") return void report.others++
     const record = tidy(kept), before = this.records.get(identity(record))
-    if (before && JSON.stringify(tidy(before)) === JSON.stringify(record)) return void report.same++
+    if (before && JSON.stringify(tidy({ ...before, date: record.date })) === JSON.stringify(record)) return void report.same++
     if (before && before.date >= record.date) return void report.conflicts.push(`${record.id} (${record.polarity}): kept “${before.text ?? ""}”, not “${record.text ?? ""}”`)
     this.records.set(identity(record), record)
     report.added++
@@ -207,17 +228,27 @@ export function parseRecord(line) {
     return "not JSON"
   }
   if (record === null || typeof record !== "object" || Array.isArray(record)) return "not an object"
-  if (typeof record.id !== "string" || !record.id) return "id is missing"
+  for (const [name, value] of Object.entries(record)) {
+    if (!Object.hasOwn(fields, name)) return `unknown field “${name}”`
+    if (typeof value !== fields[name] && !(name === "score" && value === null)) return `${name} is no ${fields[name]}`
+    if (/\p{Surrogate}/u.test(String(value))) return `${name} holds half a character`
+  }
+  if (!record.id) return "id is missing"
   if (!polarities.includes(record.polarity)) return `polarity “${record.polarity}”: take one of ${polarities.join(", ")}`
-  if (typeof record.author !== "string" || !record.author) return "author is missing"
+  if (!record.author) return "author is missing"
   if (!["human", "model"].includes(record.source)) return `source “${record.source}”: take human or model`
-  if (typeof record.date !== "string" || !days.test(record.date) || Number.isNaN(Date.parse(record.date))) return `date “${record.date}”: write a day as 2026-11-22`
+  if (!isDay(record.date)) return `date “${record.date}”: write a day as 2026-11-22`
   for (const [name, longest] of /** @type {const} */ ([["text", LONGEST_TEXT], ["note", LONGEST_NOTE]])) {
-    if (record[name] !== undefined && typeof record[name] !== "string") return `${name} is no text`
     if ((record[name] ?? "").length > longest) return `${name} has more than ${longest} characters`
   }
   if (/[\n\r\u2028\u2029]/.test(record.text ?? "")) return "text has several lines: put the rest into note"
   return says(record) ? record : "the record is empty"
+}
+
+/** Whether a text is a day of the calendar, as 2026-11-22. @param {string | undefined} text */
+function isDay(text = "") {
+  const time = days.test(text) ? Date.parse(text) : NaN
+  return !Number.isNaN(time) && new Date(time).toISOString().startsWith(text)
 }
 
 /** The reader's day. */

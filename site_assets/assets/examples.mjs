@@ -213,12 +213,29 @@ export function copyButton(label, text) {
  * @param {string} text
  */
 export async function copyFrom(button, label, text) {
-  const done = await navigator.clipboard.writeText(text).then(
-    () => "Copied",
-    () => "Copying is not allowed here",
-  )
-  button.textContent = done
+  button.textContent = (await copyText(text)) ? "Copied" : "Copying is not allowed here"
   setTimeout(() => (button.textContent = label), 1600)
+}
+
+/**
+ * Copies a text; a page that came by plain http has no clipboard, but may copy what is selected.
+ * @param {string} text
+ * @returns {Promise<boolean>} whether it was copied
+ */
+export async function copyText(text) {
+  try {
+    await navigator.clipboard.writeText(text)
+    return true
+  } catch {
+    const field = h("textarea", { class: "fb-hidden", "aria-hidden": "true" }, text), focused = document.activeElement
+    const place = document.querySelector("dialog[open]") ?? document.body
+    place.append(field)
+    field.select()
+    const isCopied = document.execCommand("copy")
+    field.remove()
+    if (focused instanceof HTMLElement) focused.focus({ preventScroll: true })
+    return isCopied
+  }
 }
 
 /**

@@ -1,4 +1,5 @@
 /** What stands in the head of a page beside its name: star, annotate, share. Each loads what it needs when it is used. */
+import { h } from "./elements.mjs"
 import { offerKeys } from "./keys.mjs"
 import { needStyle } from "./styles.mjs"
 
@@ -49,7 +50,9 @@ function keepsSomething() {
 /** @param {HTMLElement} button */
 async function wakeStar(button) {
   const { annotations } = await import("./annotations.mjs")
-  const id = button.dataset.star ?? ""
+  const id = decodeURIComponent(button.dataset.star ?? "")
+  const failure = h("p", { class: "fb-failure", role: "alert", hidden: true })
+  button.closest(".fb-head")?.append(failure)
   const mark = () => {
     const isStarred = annotations.isStarred(id)
     button.setAttribute("aria-pressed", String(isStarred))
@@ -57,7 +60,8 @@ async function wakeStar(button) {
   }
   button.addEventListener("click", () => {
     annotations.toggleStar(id)
-    if (annotations.failure) button.title = annotations.failure
+    failure.hidden = annotations.failure === null
+    failure.textContent = annotations.failure
   })
   annotations.listeners.add(mark)
   addEventListener("storage", ({ key }) => {

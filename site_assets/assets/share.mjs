@@ -23,7 +23,7 @@ import { makeContext } from "./main.mjs"
 export async function fillShare(menu) {
   const box = /** @type {HTMLElement} */ (menu.querySelector(".fb-menu__box"))
   if (box.hasChildNodes()) return
-  const { id = "", root = "." } = menu.dataset
+  const { root = "." } = menu.dataset, id = decodeURIComponent(menu.dataset.id ?? "")
   const canonical = document.querySelector("link[rel=canonical]")?.getAttribute("href") ?? undefined
   const context = makeContext(new URL(root, document.baseURI).href)
   const title = document.querySelector("h1")?.textContent?.trim() ?? document.title

@@ -1,6 +1,7 @@
 """Labelling in the browser: written on a page, kept, exported, imported; blind; no storage."""
 
 import json
+import re
 from pathlib import Path
 
 from playwright.sync_api import Page, expect
@@ -116,7 +117,7 @@ def test_an_export_is_a_label_file_and_can_be_imported(visit: Visit, tmp_path: P
     page.evaluate("localStorage.clear()")
     page = visit.open("atlas/annotate/")
     page.locator("input[type=file]").set_input_files(path)
-    expect(page.locator(".fb-panel > [role=status]")).to_have_text("2 taken over.")
+    expect(page.locator(".fb-panel > [role=status]")).to_have_text("2 taken over. You sign as “Ada L.” now.")
     assert records(page) == before
 
 
@@ -126,6 +127,51 @@ def test_a_browser_that_keeps_nothing_says_so(visit: Visit) -> None:
     write(page, "Positive side", "lost soon")
     page.get_by_role("button", name="Save", exact=True).click()
     expect(page.locator(".fb-annotation [role=status]")).to_contain_text("could not keep the last change")
+
+
+def test_a_star_that_cannot_be_kept_is_told_apart(visit: Visit) -> None:
+    visit.page.add_init_script(NO_STORAGE)
+    page = visit.open(GATE)
+    expect(page.locator(".fb-head [role=alert]")).to_have_count(0)
+    page.locator(".fb-head .fb-star").click()
+    expect(page.locator(".fb-head [role=alert]")).to_contain_text("could not keep the last change")
+    page = visit.open("atlas/explorer/")
+    page.locator(".fb-row-star:not(.fb-row-tray)").first.click()
+    expect(page.locator(".fb-count")).to_contain_text("could not keep the last change")
+
+
+def test_colours_are_chosen_where_nothing_can_be_kept(visit: Visit) -> None:
+    visit.page.add_init_script(
+        "Object.defineProperty(window, 'localStorage', { get() { throw new DOMException('no', 'SecurityError') } })"
+    )
+    page = visit.open("atlas/annotate/")
+    page.locator(".fb-schemes label:visible").click()
+    expect(page.locator("body")).to_have_attribute("data-md-color-scheme", re.compile("default|slate"))
+    assert visit.errors == []
+
+
+def test_the_name_is_given_without_losing_the_place(visit: Visit) -> None:
+    page = visit.open(GATE)
+    page.locator(".fb-head .fb-star").click()
+    page = visit.open("atlas/annotate/")
+    page.get_by_label("Your name, for credit").fill("Zoë")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("button", name="Download the file")).to_be_focused()
+    expect(page.locator(".fb-caption code")).to_have_text("labels/zoe.jsonl")
+    offer = page.get_by_role("link", name="Open a GitHub issue").get_attribute("href") or ""
+    assert offer.startswith("https://github.com/toy/toy/issues/new?title=Labels+by+Zo%C3%AB")
+
+
+def test_a_page_without_a_clipboard_copies_all_the_same(visit: Visit) -> None:
+    visit.page.add_init_script("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
+    page = visit.open(GATE)
+    page.get_by_role("button", name="Copy link", exact=True).first.click()
+    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    page.locator(".fb-share summary").click()
+    page.get_by_role("button", name="Cite…").click()
+    page.get_by_role("button", name="Copy BibTeX").click()
+    expect(page.locator("dialog").get_by_role("button", name="Copied")).to_be_focused()
+    assert visit.errors == []
 
 
 def test_the_keys_are_listed(visit: Visit) -> None:

@@ -58,6 +58,7 @@ IDS = [
     'lora/"q"',
     "lora/../../../etc/passwd",
     "lora/</script><script>alert(7)</script>",
+    "lora/nul\x00'\"%41&amp;",
 ]
 SHOWN = """() => {
     const text = (node) => node.dataset?.source ?? Array.from(node.childNodes, (child) => child.nodeType === 3 ? child.data : text(child)).join("")
@@ -237,6 +238,18 @@ def test_examples_show_the_exact_text(chromium: Browser, hostile: Site) -> None:
         seen += "".join(wanted)
     assert sum(attack in seen for attack in ATTACKS) >= 6, "the examples hold attacks at all"
     assert visit.errors == [] and visit.violations() == []
+    visit.page.context.close()
+
+
+def test_any_id_can_be_starred(chromium: Browser, hostile: Site) -> None:
+    """An attribute of a page cannot hold every character of an id."""
+    visit = watched(chromium, hostile)
+    for identifier in IDS:
+        visit.open(page_url(identifier)).get_by_role("button", name="Star").click()
+    kept = visit.page.evaluate(
+        "JSON.parse(Object.values(localStorage).find((text) => text.includes('records')))"
+    )
+    assert {record["id"] for record in kept["records"]} == set(IDS)
     visit.page.context.close()
 
 

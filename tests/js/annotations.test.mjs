@@ -90,9 +90,10 @@ test("an exported file is read back as it was, and is one that Python reads", ()
     assert.deepEqual([record.author, record.source, record.run, record.date], ["Ada", "human", "demo", today()])
   }
   const other = open()
-  assert.deepEqual(other.fromJsonl(jsonl), { added: 2, same: 0, conflicts: [], others: 0, faults: [] })
+  assert.deepEqual(other.fromJsonl(jsonl, "demo"), { added: 2, same: 0, conflicts: [], others: 0, elsewhere: 0, faults: [], signed: "Ada" })
   assert.deepEqual([other.author, other.all()], ["Ada", mine.all()])
-  assert.equal(other.fromJsonl(jsonl).same, 2)
+  assert.deepEqual([other.fromJsonl(jsonl, "demo").same, other.fromJsonl(jsonl, "demo").signed], [2, ""])
+  assert.deepEqual([other.fromJsonl(jsonl, "another").elsewhere, other.fromJsonl(jsonl, "another").same], [2, 0])
 })
 
 test("importing: newer days win, one day's contradiction keeps the old text, others are counted, faults named", () => {
@@ -107,6 +108,32 @@ test("importing: newer days win, one day's contradiction keeps the old text, oth
   assert.match(report.conflicts[0], /sae\/1 \(positive\): kept “new”, not “stale”/)
   assert.deepEqual(report.faults, ["Line 3: polarity “+”: take one of positive, negative, both", "Line 4: not JSON"])
   assert.match(reportOf(report), /1 in conflict.*2 unreadable/)
+  assert.equal(mine.fromJsonl(lines({ text: "new", date: "2026-11-25" }), "").same, 1, "the same on another day is no contradiction")
+})
+
+test("the name is taken from one's own records, never from a model's", () => {
+  const record = { id: "sae/1", polarity: "positive", text: "old", author: "Some model", source: "model", date: "2026-11-20" }
+  const mine = open()
+  assert.deepEqual([mine.fromJsonl(JSON.stringify(record), "").others, mine.author], [1, ""])
+  assert.match(reportOf(mine.fromJsonl(JSON.stringify({ ...record, author: "Ada\u202e", source: "human" }), "")), /1 taken over\. You sign as “Ada\[RLO\]” now/)
+})
+
+test("a record that Python would refuse is refused here", () => {
+  const record = { id: "sae/1", polarity: "positive", text: "old", author: "Ada", source: "human", date: "2026-11-20" }
+  const refused = (/** @type {object} */ change) => parseRecord(JSON.stringify({ ...record, ...change }))
+  assert.equal(refused({ date: "2026-02-31" }), "date “2026-02-31”: write a day as 2026-11-22")
+  assert.equal(refused({ stars: 3 }), "unknown field “stars”")
+  assert.equal(refused({ starred: "yes" }), "starred is no boolean")
+  assert.equal(refused({ score: "high" }), "score is no number")
+  assert.equal(refused({ text: "\ud83d" }), "text holds half a character")
+  assert.equal(typeof refused({ score: null, text: "😀" }), "object")
+})
+
+test("what could not be read is set aside before something new is written", () => {
+  const place = storage()
+  place.held.set("k", "{broken")
+  open(place).toggleStar("a")
+  assert.deepEqual([place.held.get("k (unread)"), open(place).isStarred("a")], ["{broken", true])
 })
 
 test("every shipped record passes the browser's rules too", () => {

@@ -3,8 +3,10 @@ import { h } from "../elements.mjs"
 import { annotations, nextOf } from "../annotations.mjs"
 import { annotationForm, progressOf } from "../annotate-form.mjs"
 import { fileName, fileOffer, isGithub, issueOffer } from "../contribute.mjs"
-import { copyButton } from "../examples.mjs"
+import { copyFrom, copyText } from "../examples.mjs"
 import { offerKeys } from "../keys.mjs"
+import { visible } from "../heatmap/tokens.mjs"
+import { count } from "../numbers.mjs"
 import { readableId } from "../shards.mjs"
 import { mount as mountChannel } from "./channel.mjs"
 
@@ -21,10 +23,11 @@ const silent = ["top_tokens", "bottom_tokens", "density"]
 export async function mount(element, queue, context) {
   const about = await context.fetchShard("about")
   const unlabelled = queue.ids.filter((_, index) => !queue.labelled[index])
-  const head = h("div", {}), blind = h("div", { class: "fb-blind" }), exchange = h("section", { class: "fb-panel" })
+  const head = h("div", {}), blind = h("div", { class: "fb-blind" }), { element: exchange, update } = exchangeOf(about)
   const draw = () => {
-    head.replaceChildren(...overview(queue, unlabelled, context, () => void showBlind(blind, unlabelled, context)))
-    drawExchange(exchange, about)
+    const isOpen = head.querySelector("details")?.open ?? false
+    head.replaceChildren(...overview(queue, unlabelled, isOpen, context, () => void showBlind(blind, unlabelled, context)))
+    update()
   }
   annotations.listeners.add(draw)
   addEventListener("storage", ({ key }) => {
@@ -41,10 +44,11 @@ export async function mount(element, queue, context) {
 /**
  * @param {Queue} queue
  * @param {string[]} unlabelled
+ * @param {boolean} isOpen  whether what was written is listed
  * @param {Context} context
  * @param {() => void} begin
  */
-function overview(queue, unlabelled, context, begin) {
+function overview(queue, unlabelled, isOpen, context, begin) {
   const { labelled, skipped, total } = progressOf(queue.ids)
   const bar = h("progress", { max: total || 1, value: labelled, "aria-label": "Channels that you labelled" })
   const isDone = (/** @type {string} */ id) => annotations.isDone(id)
@@ -54,12 +58,12 @@ function overview(queue, unlabelled, context, begin) {
   const done = annotations.all().filter(({ text, note, starred }) => text || note || starred)
   return [
     annotations.failure && h("p", { class: "fb-failure", role: "alert" }, annotations.failure),
-    h("p", { class: "fb-progress" }, bar, ` ${labelled} of ${total} labelled by you` + (skipped ? `, ${skipped} skipped` : "")
-      + `. The repository's labels cover ${total - unlabelled.length}.`),
+    h("p", { class: "fb-progress" }, bar, ` ${count(labelled)} of ${count(total)} labelled by you` + (skipped ? `, ${count(skipped)} skipped` : "")
+      + `. The repository’s labels cover ${count(total - unlabelled.length)}.`),
     h("div", { class: "fb-row" }, next && h("a", { class: "fb-button", href: `${context.linkTo(next)}?annotate=1` }, `Next: ${readableId(next)}`),
       unlabelled.some((id) => !annotations.isDone(id)) && start),
     h("p", { class: "fb-note" }, "Blind mode hides which channel it is until you have saved, so that layer and neighbours do not suggest the answer."),
-    done.length > 0 && h("details", { class: "fb-numbers fb-yours" }, h("summary", {}, `What you wrote (${done.length})`), ...done.map((record) => yours(record, context))),
+    done.length > 0 && h("details", { class: "fb-numbers fb-yours", open: isOpen }, h("summary", {}, `What you wrote (${count(done.length)})`), ...done.map((record) => yours(record, context))),
   ].filter((node) => node instanceof Node)
 }
 
@@ -70,7 +74,7 @@ function overview(queue, unlabelled, context, begin) {
 function yours({ id, polarity, text, note, starred }, context) {
   const sign = { positive: "+ ", negative: "− ", both: "" }[polarity]
   return h("p", {}, h("a", { href: `${context.linkTo(id)}?annotate=1` }, readableId(id)), ` ${starred ? "★ " : ""}${text ? sign : ""}`,
-    h("bdi", {}, text ?? ""), note ? ` (${note})` : "")
+    h("bdi", {}, visible(text ?? "")), note ? ` (${visible(note)})` : "")
 }
 
 /**
@@ -114,53 +118,66 @@ export function blinded(shard) {
 }
 
 /**
- * @param {HTMLElement} box
+ * The reader's name, and the ways out of this browser and into it. Made once: what is focused stays so while records change.
  * @param {import("../share.mjs").About} about
  */
-function drawExchange(box, about) {
-  const jsonl = annotations.toJsonl(about.run), name = fileName(annotations.author)
-  const author = h("input", { class: "fb-input", maxlength: 100, autocomplete: "nickname", value: annotations.author })
+function exchangeOf(about) {
+  const jsonl = () => annotations.toJsonl(about.run), name = () => fileName(annotations.author)
+  const place = h("code", {}), none = h("p", { class: "fb-note" }, "There is nothing to export yet."), status = h("p", { class: "fb-note", role: "status" })
+  const author = h("input", { class: "fb-input", maxlength: 100, autocomplete: "nickname" })
   author.addEventListener("change", () => annotations.sign(author.value))
-  const status = h("p", { class: "fb-note", role: "status" })
-  box.replaceChildren(
+  const file = action("Download the file", () => download(name(), jsonl()))
+  const copy = action("Copy", () => void copyFrom(copy, "Copy", jsonl()))
+  const issue = offerLink("Open a GitHub issue", (text) => issueOffer(about.repository, annotations.author, text), jsonl, status)
+  const proposal = offerLink("Propose the file on GitHub", (text) => fileOffer(about.repository, about.branch, annotations.author, text), jsonl, status)
+  const offers = isGithub(about.repository) ? [issue, proposal] : []
+  const ways = [file, copy, ...offers.map(({ element }) => element)]
+  const element = h("section", { class: "fb-panel" },
     h("h2", {}, "Export and import"),
-    h("p", { class: "fb-caption" }, "Your records as a label file, ready for ", h("code", {}, `labels/${name}`), "."),
+    h("p", { class: "fb-caption" }, "Your records as a label file, ready for ", place, "."),
     h("label", { class: "fb-filter-text" }, h("span", {}, "Your name, for credit"), author),
-    h("div", { class: "fb-row" }, ...(jsonl ? exports(jsonl, name, about, status) : [h("p", { class: "fb-note" }, "There is nothing to export yet.")]), importButton(status)),
+    h("div", { class: "fb-row fb-exchange" }, none, ...ways, importButton(about.run, status)),
     status,
   )
+  const update = () => {
+    const text = jsonl()
+    place.textContent = `labels/${name()}`
+    if (document.activeElement !== author) author.value = annotations.author
+    none.hidden = text !== ""
+    for (const way of ways) way.hidden = text === ""
+    for (const offer of offers) offer.update(text)
+  }
+  return { element, update }
+}
+
+/** @param {string} label @param {() => void} run */
+function action(label, run) {
+  const button = h("button", { type: "button", class: "fb-button" }, label)
+  button.addEventListener("click", run)
+  return button
 }
 
 /**
- * @param {string} jsonl
- * @param {string} name
- * @param {import("../share.mjs").About} about
- * @param {HTMLElement} status
- */
-function exports(jsonl, name, { repository, branch }, status) {
-  const file = h("button", { type: "button", class: "fb-button" }, "Download the file")
-  file.addEventListener("click", () => download(name, jsonl))
-  const offers = isGithub(repository)
-    ? [link("Open a GitHub issue", issueOffer(repository, annotations.author, jsonl), jsonl, status),
-       link("Propose the file on GitHub", fileOffer(repository, branch, annotations.author, jsonl), jsonl, status)]
-    : []
-  return [file, copyButton("Copy", () => jsonl), ...offers]
-}
-
-/**
+ * A link to a page of GitHub that holds the records, or has them pasted where they are too long for an address.
  * @param {string} label
- * @param {import("../contribute.mjs").Offer} offer
- * @param {string} jsonl
+ * @param {(jsonl: string) => import("../contribute.mjs").Offer} make
+ * @param {() => string} jsonl
  * @param {HTMLElement} status
  */
-function link(label, { href, isWhole }, jsonl, status) {
-  const element = h("a", { class: "fb-button", href, target: "_blank", rel: "noopener" }, label)
-  if (!isWhole) element.addEventListener("click", () => {
-    void navigator.clipboard.writeText(jsonl).then(
-      () => (status.textContent = "The records are too long for an address: they were copied, paste them into the page that opened."),
-      () => (status.textContent = "The records are too long for an address: download the file and paste it into the page that opened."))
+function offerLink(label, make, jsonl, status) {
+  const element = h("a", { class: "fb-button", target: "_blank", rel: "noopener" }, label)
+  let isWhole = true
+  element.addEventListener("click", async () => {
+    if (isWhole) return
+    status.textContent = (await copyText(jsonl())) ? "The records are too long for an address: they were copied, paste them into the page that opened."
+      : "The records are too long for an address: download the file and paste it into the page that opened."
   })
-  return element
+  const update = (/** @type {string} */ text) => {
+    const offer = make(text)
+    element.href = offer.href
+    isWhole = offer.isWhole
+  }
+  return { element, update }
 }
 
 /**
@@ -174,24 +191,20 @@ function download(name, text) {
   setTimeout(() => URL.revokeObjectURL(address), 10_000)
 }
 
-/** @param {HTMLElement} status */
-function importButton(status) {
+/** @param {string} run @param {HTMLElement} status */
+function importButton(run, status) {
   const input = h("input", { type: "file", accept: ".jsonl,application/x-ndjson,text/plain", class: "fb-hidden", tabindex: "-1", "aria-label": "Label file" })
-  const button = h("button", { type: "button", class: "fb-button" }, "Import a file…")
-  button.addEventListener("click", () => input.click())
   input.addEventListener("change", async () => {
     const file = input.files?.[0]
-    if (!file) return
-    const said = reportOf(annotations.fromJsonl(await file.text()))
-    const current = document.querySelector(".fb-panel > [role=status]") ?? status
-    current.textContent = said
+    if (file) status.textContent = reportOf(annotations.fromJsonl(await file.text(), run))
+    input.value = ""
   })
-  return h("span", {}, button, input)
+  return h("span", {}, action("Import a file…", () => input.click()), input)
 }
 
 /** @param {import("../annotations.mjs").ImportReport} report */
-export function reportOf({ added, same, conflicts, others, faults }) {
-  const parts = [`${added} taken over`, same && `${same} were here already`, others && `${others} by other people left out (they belong into the repository)`,
-    conflicts.length && `${conflicts.length} in conflict: ${conflicts.slice(0, 3).join("; ")}`, faults.length && `${faults.length} unreadable: ${faults.slice(0, 3).join("; ")}`]
-  return `${parts.filter(Boolean).join(". ")}.`
+export function reportOf({ added, same, conflicts, others, elsewhere, faults, signed }) {
+  const parts = [`${count(added)} taken over`, same && `${count(same)} were here already`, others && `${count(others)} by other people left out (they belong into the repository)`,
+    elsewhere && `${count(elsewhere)} of another run left out`, signed && `You sign as “${signed}” now`, conflicts.length && `${conflicts.length} in conflict: ${conflicts.slice(0, 3).join("; ")}`, faults.length && `${faults.length} unreadable: ${faults.slice(0, 3).join("; ")}`]
+  return visible(`${parts.filter(Boolean).join(". ")}.`)
 }

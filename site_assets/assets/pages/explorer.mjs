@@ -138,10 +138,14 @@ class Explorer {
       if (isTable) this.showTable()
       else await this.showPlane(turn)
     } catch (error) {
-      if (turn !== this.turn) return
-      this.status.textContent = error instanceof Error ? error.message : String(error)
-      this.status.classList.add("fb-count--failed")
+      if (turn === this.turn) this.say(error instanceof Error ? error.message : String(error))
     }
+  }
+
+  /** Says what failed in place of the count. @param {string} failure */
+  say(failure) {
+    this.status.textContent = failure
+    this.status.classList.add("fb-count--failed")
   }
 
   showTable() {
@@ -216,6 +220,7 @@ class Explorer {
     button.addEventListener("click", () => {
       annotations.toggleStar(id)
       draw()
+      if (annotations.failure) this.say(annotations.failure)
     })
     draw()
     return button
@@ -275,7 +280,7 @@ class Explorer {
       h("a", { href: address, download: "channels.csv" }).click()
       setTimeout(() => URL.revokeObjectURL(address), 10_000)
     } catch (error) {
-      this.status.textContent = `The rows could not be fetched: ${error instanceof Error ? error.message : error}`
+      this.say(`The rows could not be fetched: ${error instanceof Error ? error.message : error}`)
     } finally {
       button.disabled = false
       button.textContent = label

@@ -5,9 +5,9 @@
 __md_scope = new URL(document.currentScript.dataset.base, location)
 __md_hash = (text) => [...text].reduce((hash, char) => (hash << 5) - hash + char.charCodeAt(0), 0)
 __md_get = (key, storage = localStorage, scope = __md_scope) => JSON.parse(storage.getItem(scope.pathname + "." + key))
-__md_set = (key, value, storage = localStorage, scope = __md_scope) => {
+__md_set = (key, value, storage, scope = __md_scope) => {
   try {
-    storage.setItem(scope.pathname + "." + key, JSON.stringify(value))
+    ;(storage ?? localStorage).setItem(scope.pathname + "." + key, JSON.stringify(value))
   } catch {
     // storage is full or switched off: the choice lasts for this page only
   }
