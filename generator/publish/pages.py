@@ -253,9 +253,7 @@ def search_page() -> bytes:
 
 def token_page() -> bytes:
     """What fires on a token; which one stands in the address."""
-    return _page(
-        "token.html", "Token", "The channels that fire on a token, exact to the byte.", "search/tokens"
-    )
+    return _page("token.html", "Token", "The channels that fire on a token, exact to the byte.", "search")
 
 
 def compare_page(book: Book) -> bytes:

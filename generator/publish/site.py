@@ -215,7 +215,7 @@ def _found(book: Book, kept: Kept | None) -> Iterator[Entry]:
         yield Entry(identifier, shard, page, made_of=None if has_labels else "")
 
 
-SEARCHED = [Entry("search", None, pages.search_page), Entry("search/tokens", None, None)]
+SEARCHED = [Entry("search", None, pages.search_page)]
 """Addresses that only come with the search, which is made last."""
 
 

@@ -5,6 +5,7 @@
 import { h } from "./elements.mjs"
 import { groupsOf } from "./search-query.mjs"
 import { SearchIndex } from "./search-index.mjs"
+import { rehearse } from "./search-rehearsal.mjs"
 
 /** @typedef {import("./main.mjs").Context} Context */
 
@@ -42,7 +43,7 @@ export class SearchBox {
       if (!input.form?.contains(/** @type {Node | null} */ (event.relatedTarget))) this.close()
     })
     this.list.addEventListener("pointerdown", (event) => event.preventDefault())
-    this.index.head().catch(() => undefined)
+    this.index.head().then((head) => rehearse(input, head, context, limits)).catch(() => undefined)
     if (input.value.trim()) this.later()
   }
 

@@ -9,7 +9,7 @@ import { parseTyped } from "./search-typed.mjs"
  * @property {string[]} first  the word that each file begins with
  * @property {number} n_channels
  * @property {number} n_passages
- * @property {number} n_tokens
+ * @property {TokenHead} tokens
  * @property {number} rows_per_part
  * @property {number} passages_per_part
  * @property {{name: string, kind: string, n_channels: number}[]} collections
@@ -18,7 +18,8 @@ import { parseTyped } from "./search-typed.mjs"
 /** @typedef {{bytes: string, count: number, n: number}} Brief  a token: how often it was measured, how many channels fire on it */
 /**
  * @typedef {object} TokenHead
- * @property {string[]} first  the bytes that each file begins with
+ * @property {string} first  the bytes that each file begins with, see `readBoundaries`
+ * @property {number} n_tokens
  * @property {number} most  channels of a list, at most
  * @property {string[]} parts  collections of which some channels have no page
  */
@@ -68,6 +69,8 @@ export class SearchIndex {
     this.fetched = new Map()
     /** @type {Rows | null} */
     this.rows = null
+    /** @type {string[]} the bytes, in hexadecimal, that each file of tokens begins with */
+    this.firstBytes = []
   }
 
   /** @param {string} id @returns {Promise<any>} */
@@ -83,7 +86,10 @@ export class SearchIndex {
   /** @returns {Promise<Head>} */
   async head() {
     const head = await this.shard("search")
-    this.rows ??= new Rows(this.context, head.rows_per_part)
+    if (!this.rows) {
+      this.rows = new Rows(this.context, head.rows_per_part)
+      this.firstBytes = readBoundaries(head.tokens.first)
+    }
     return head
   }
 
@@ -97,18 +103,19 @@ export class SearchIndex {
     const { plain, phrases } = parseTyped(typed)
     const terms = asked(plain)
     const inPhrases = phrases.flatMap(({ text }) => asked(text).slice(0, 8).map(({ word }) => ({ word, isOpen: false })))
-    const [found, exact, inText] = await Promise.all([
+    const isAlone = phrases.length === 1 && !plain.trim()
+    const [found, exact, inText, near] = await Promise.all([
       Promise.all(terms.map((term) => this.word(head, term))),
       Promise.all(phrases.map(({ bytes }) => this.token(bytes))),
       Promise.all(inPhrases.map((term) => this.word(head, term))),
+      isAlone ? this.tokensFrom(phrases[0].bytes, TOKENS) : [],
     ])
     const scores = all([...found.map(({ scores }) => scores), ...exact.map((token) => rowsOf(token, head.n_channels))], head.n_channels)
     const passages = common([...found, ...inText].map(({ passages }) => passages))
-    const near = phrases.length === 1 && !plain.trim() ? await this.tokensFrom(phrases[0].bytes, TOKENS) : []
     const listed = phrases.length ? [] : [...new Set(found.flatMap(({ tokens }) => tokens))].slice(0, TOKENS).map(briefOf)
     return {
       scores, passages, terms: [...terms, ...inPhrases].map(({ word }) => word), phrases: phrases.map(({ text }) => text),
-      nRows: scores.reduce((n, score) => n + (score > 0 ? 1 : 0), 0),
+      nRows: held(scores),
       tokens: near.length ? near.map(({ bytes, count, n_firing }) => ({ bytes, count, n: n_firing })) : listed, places: placesOf(head, plain),
     }
   }
@@ -141,11 +148,6 @@ export class SearchIndex {
     return { scores, passages, tokens }
   }
 
-  /** @returns {Promise<TokenHead>} */
-  tokenHead() {
-    return this.shard("search/tokens")
-  }
-
   /**
    * A token by its bytes.
    * @param {string} bytes in hexadecimal
@@ -162,10 +164,10 @@ export class SearchIndex {
    * @returns {Promise<Token[]>}
    */
   async tokensFrom(bytes, limit) {
-    const { first } = await this.tokenHead()
-    const leaf = lastAtMost(first, bytes), after = Math.max(leaf, 0)
-    const numbers = [...new Set([Math.max(leaf, 0), ...(limit > 1 ? [after + 1] : [])])].filter((n) => n < first.length)
-    const leaves = await Promise.all(numbers.map((n) => this.shard(`search/tokens/${n}`)))
+    await this.head()
+    const leaf = lastAtMost(this.firstBytes, bytes)
+    const goesOn = limit > 1 && this.firstBytes[leaf + 1]?.startsWith(bytes)
+    const leaves = await Promise.all(range(Math.max(leaf, 0), leaf + (goesOn ? 2 : 1)).map((n) => this.shard(`search/tokens/${n}`)))
     return leaves.flatMap(({ tokens }) => tokens).filter((token) => token.bytes.startsWith(bytes)).slice(0, limit)
   }
 
@@ -208,9 +210,9 @@ export function readRows(text, take) {
   let after = 0
   if (!text) return
   for (const part of text.split(",")) {
-    const [gap, length = "1"] = part.split("-")
-    const first = after + parseInt(gap, 36)
-    after = first + parseInt(length, 36)
+    const dash = part.indexOf("-")
+    const first = after + parseInt(part, 36)
+    after = first + (dash < 0 ? 1 : parseInt(part.slice(dash + 1), 36))
     for (let row = first; row < after; row++) take(row)
   }
 }
@@ -225,6 +227,15 @@ export function readWeighted(text, take) {
     const at = group.indexOf(":"), weight = Number(group.slice(0, at))
     readRows(group.slice(at + 1), (row) => take(row, weight))
   }
+}
+
+/**
+ * What each of some sorted files begins with, as postings.py writes it.
+ * @param {string} text "0 0a6 171"
+ */
+export function readBoundaries(text) {
+  let held = ""
+  return text ? text.split(" ").map((part) => (held = held.slice(0, parseInt(part[0], 36)) + part.slice(1))) : []
 }
 
 /**
@@ -259,6 +270,7 @@ function range(first, stop) {
  * @param {number} n
  */
 function all(lists, n) {
+  if (lists.length === 1) return lists[0]
   const sum = new Float32Array(n)
   if (!lists.length) return sum
   for (let row = 0; row < n; row++) {
@@ -272,10 +284,19 @@ function all(lists, n) {
   return sum
 }
 
+/** How many rows have a score. @param {Float32Array} scores */
+function held(scores) {
+  let n = 0
+  for (let row = 0; row < scores.length; row++) if (scores[row] > 0) n++
+  return n
+}
+
 /** @param {Uint8Array[]} lists @returns {number[]} */
 function common(lists) {
-  if (!lists.length) return []
-  return range(0, lists[0].length).filter((n) => lists.every((list) => list[n]))
+  /** @type {number[]} */
+  const found = []
+  lists[0]?.forEach((_, n) => { if (lists.every((list) => list[n])) found.push(n) })
+  return found
 }
 
 /**

@@ -63,7 +63,7 @@ async function passagesOf(index, { passages, phrases, terms }, limit) {
   const list = []
   let looked = 0
   while (looked < Math.min(passages.length, LOOKED_INTO) && list.length < limit) {
-    const turn = passages.slice(looked, looked + limit)
+    const turn = passages.slice(looked, looked + Math.max(limit, looked)) // twice as far each time: a turn waits for the network
     looked += turn.length
     list.push(...(await Promise.all(turn.map((n) => holding(index, n, n + 1 < held, phrases)))).filter((one) => one !== null))
   }

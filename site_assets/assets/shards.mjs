@@ -103,7 +103,7 @@ export function pageUrl(root, id) {
   return `${root}atlas/${pathOf(id)}/`
 }
 
-const plain = /^[A-Za-z0-9._-]$/
+const plain = /^[A-Za-z0-9._-]*$/
 const meaningful = /^(\..*|index|readme|con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?$/i
 
 /**
@@ -116,9 +116,8 @@ export function pathOf(id) {
 
 /** @param {string} segment */
 function escapeSegment(segment) {
-  const bytes = Array.from(new TextEncoder().encode(segment))
   const tilde = (/** @type {number} */ byte) => `~${byte.toString(16).padStart(2, "0")}`
-  const escaped = bytes
+  const escaped = plain.test(segment) ? segment : Array.from(new TextEncoder().encode(segment))
     .map((byte) => (plain.test(String.fromCharCode(byte)) ? String.fromCharCode(byte) : tilde(byte)))
     .join("")
   const safe = meaningful.test(escaped) ? tilde(escaped.charCodeAt(0)) + escaped.slice(1) : escaped

@@ -69,7 +69,7 @@ def has_three_digits_of(shown: float, value: float, slack: float = 0.0) -> bool:
 
 def a_token_of_some(site: Site, rows: list[dict[str, Any]]) -> tuple[str, dict[str, float]]:
     """A word on which some of its listed channels fire and some do not, none at the edge: its |mean| / RMS by id."""
-    for number in range(len(site.shard("search/tokens")["first"])):
+    for number in range(len(site.shard("search")["tokens"]["first"].split())):
         for token in site.shard(f"search/tokens/{number}")["tokens"]:
             pairs = [
                 pair for side in ("high", "low") for pair in zip(token[side]["row"], token[side]["mean"])

@@ -4,8 +4,9 @@ import assert from "node:assert/strict"
 import { readFileSync } from "node:fs"
 import { test } from "node:test"
 
-const { best, lastAtMost, readRows, readWeighted, SearchIndex } = await import("../../site_assets/assets/search-index.mjs")
+const { best, lastAtMost, readBoundaries, readRows, readWeighted, SearchIndex } = await import("../../site_assets/assets/search-index.mjs")
 const { groupsOf } = await import("../../site_assets/assets/search-query.mjs")
+const { rehearse } = await import("../../site_assets/assets/search-rehearsal.mjs")
 const { marksIn } = await import("../../site_assets/assets/search-results.mjs")
 const { bytesOf, hexOf, parseTyped, percentOf, quotedOf } = await import("../../site_assets/assets/search-typed.mjs")
 const { asked, words } = await import("../../site_assets/assets/search-words.mjs")
@@ -34,6 +35,11 @@ test("lists of rows are read as they were written", () => {
   readRows("", () => assert.fail())
   assert.equal(lastAtMost(["b", "d"], "c"), 0)
   assert.equal(lastAtMost(["b", "d"], "a"), -1)
+})
+
+test("files are told apart by boundaries written after one another", () => {
+  assert.deepEqual(readBoundaries("0 0a6 171"), ["", "a6", "a71"])
+  assert.deepEqual(readBoundaries(""), [])
 })
 
 test("the best rows, equal ones in the order of the table", () => {
@@ -124,6 +130,19 @@ test("results: passages hold the words and open at them, nothing becomes markup"
     assert.equal(hit.querySelectorAll("script, img").length, 0)
     assert.doesNotMatch(hit.textContent ?? "", /[\u202a-\u202e\u2066-\u2069\u200b]/)
   }
+})
+
+test("the rehearsal draws a result of each kind, fetches nothing and leaves nothing behind", async () => {
+  const form = document.createElement("form"), input = document.createElement("input")
+  form.append(input)
+  document.body.replaceChildren(form)
+  fetched.length = 0
+  const hits = await rehearse(input, shardOf("search"), context, { channels: 6, tokens: 4, passages: 3 })
+  for (const kind of ["channel", "token", "passage"]) assert.equal(hits.filter((hit) => hit.classList.contains(`fb-hit--${kind}`)).length, 2, kind)
+  assert.deepEqual(fetched, [])
+  assert.equal(form.children.length, 1)
+  input.value = "w"
+  assert.deepEqual(await rehearse(input, shardOf("search"), context, { channels: 6, tokens: 4, passages: 3 }), [])
 })
 
 test("the box: arrows mark, Enter follows, Escape closes; the newest query wins", async () => {

@@ -28,7 +28,6 @@ FETCHED = [
     "search",
     "search/words/0",
     "search/passages/0",
-    "search/tokens",
     "search/tokens/0",
     "search/tokens/1",
 ]

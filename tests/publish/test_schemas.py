@@ -34,7 +34,6 @@ FETCHED = [
     ("search/words/", "search_words"),
     ("search/passages/", "search_passages"),
     ("search/tokens/", "search_token_leaf"),
-    ("search/tokens", "search_tokens"),
     ("search", "search"),
 ]
 """What the explorer and the search fetch piece by piece."""

@@ -15,7 +15,7 @@ from generator.publish.book import Book, open_book
 from generator.publish.labels import Label, Labels
 from generator.publish.presets import PRESETS
 from generator.publish.search import SearchIndex, search_index
-from generator.publish.search.postings import cut, encode_rows, encode_weighted
+from generator.publish.search.postings import boundaries, cut, encode_rows, encode_weighted
 from generator.publish.search.tokens import TokenIndex
 from generator.publish.search.words import words
 from generator.summaries import Summary
@@ -150,8 +150,34 @@ def test_files_begin_where_the_head_says(index: SearchIndex) -> None:
     listed = [word for number in range(len(index.leaves)) for word in index.leaf(number)["words"]]
     assert listed == sorted(listed, key=lambda w: w.encode("utf-16-be")) and len(set(listed)) == len(listed)
     assert head["first"] == [index.leaf(number)["words"][0] for number in range(len(index.leaves))]
-    tokens = [t["bytes"] for n in range(len(index.tokens.leaves)) for t in index.tokens.leaf(n)["tokens"]]
-    assert tokens == sorted(tokens) and len(tokens) == head["n_tokens"] == index.tokens.head()["n_tokens"]
+    leaves = [[t["bytes"] for t in index.tokens.leaf(n)["tokens"]] for n in range(len(index.tokens.leaves))]
+    tokens = [key for leaf in leaves for key in leaf]
+    assert tokens == sorted(tokens) and len(tokens) == head["tokens"]["n_tokens"]
+    first = opened(head["tokens"]["first"])
+    assert len(first) == len(leaves) > 1
+    for before, leaf, boundary in zip(leaves, leaves[1:], first[1:]):
+        assert before[-1] < boundary <= leaf[0]
+
+
+def opened(text: str) -> list[str]:
+    """The boundaries behind a string, by the sentence of docs/shards.md."""
+    held, found = "", []
+    for part in text.split():
+        held = held[: int(part[0], 36)] + part[1:]
+        found.append(held)
+    return found
+
+
+def test_boundaries_tell_files_apart_by_as_little_as_they_need() -> None:
+    chosen = random.Random(5)
+    for _ in range(200):
+        keys = sorted({"".join(chosen.choices("ab", k=chosen.randint(1, 50))) for _ in range(40)})
+        parts = [keys[i : i + 4] for i in range(0, len(keys), 4)]
+        first = opened(boundaries([(part[0], part[-1]) for part in parts]))
+        assert first[0] == ""
+        for before, part, boundary in zip(parts, parts[1:], first[1:]):
+            assert part[0].startswith(boundary) and boundary[:-1] <= before[-1] < boundary
+    assert opened(boundaries([])) == []
 
 
 def tokens_of(tokens: TokenIndex) -> dict[str, dict]:

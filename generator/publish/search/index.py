@@ -55,26 +55,26 @@ class SearchIndex:
             yield f"search/words/{number}", lambda number=number: self.leaf(number), True
         for number in range(self.passages.n_parts):
             yield f"search/passages/{number}", lambda number=number: self.passages.part(number), False
-        yield "search/tokens", self.tokens.head, False
-        for number in range(self._recalled("tokens", self._n_tokens)["n_leaves"]):
+        for number in range(self._token_head["n_leaves"]):
             yield f"search/tokens/{number}", lambda number=number: self.tokens.leaf(number), False
 
-    def _n_tokens(self) -> dict[str, int]:
-        return {"n_leaves": len(self.tokens.leaves), "n_tokens": len(self.tokens.tokens)}
+    @cached_property
+    def _token_head(self) -> dict[str, Any]:
+        return self._recalled("tokens", self.tokens.head)
 
     def _recalled(self, name: str, make: Callable[[], Any]) -> Any:
         """What follows from the run alone, as the last run left it, where one did."""
         return self.kept.recall(name, make) if self.kept else make()
 
     def head(self) -> dict[str, Any]:
-        """What a browser fetches first: which word each file begins with, sizes, and the pages that are few."""
+        """What a browser fetches first: which word and which bytes each file begins with, sizes, and the pages that are few."""
         return {
             "schema": SCHEMA,
             "id": "search",
             "first": [leaf[0][0] for leaf in self.leaves],
             "n_channels": len(self.book.published),
             "n_passages": len(self.passages.places),
-            "n_tokens": self._recalled("tokens", self._n_tokens)["n_tokens"],
+            "tokens": {name: self._token_head[name] for name in ("first", "n_tokens", "most", "parts")},
             "rows_per_part": ROWS_PER_PART,
             "passages_per_part": PER_PART,
             "collections": [

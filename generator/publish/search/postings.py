@@ -1,4 +1,4 @@
-"""Lists of rows as short strings, and the cutting of sorted entries into files of about equal size."""
+"""Lists of rows as short strings, and the cutting of sorted entries into files of about equal size and how these are told apart."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
@@ -67,3 +67,27 @@ def cut(entries: Sequence[Entry], sizes: Sequence[int], limit: int = LEAF_BYTES)
             start, held = index, 0
         held += size
     return [*parts, entries[start:]] if len(entries) > start else parts
+
+
+def boundaries(parts: Sequence[tuple[str, str]]) -> str:
+    """What tells sorted parts apart, by the (first, last) key of each: of every first key just so much that it lies behind the
+    last one of the part before, and of that only what differs from the boundary before, behind the number of characters that
+    are kept, in base 36 (35 at most).
+
+    >>> boundaries([("aa", "ab"), ("acxx", "acxy"), ("acz", "b")])
+    '0 0ac 2z'
+    """
+    written: list[str] = []
+    last = held = ""
+    for first, end in parts:
+        length = next((n for n in range(1, len(first) + 1) if first[:n] > last), 0) if written else 0
+        boundary = first[:length]
+        same = min(_alike(held, boundary), 35)
+        written.append(_DIGITS[same] + boundary[same:])
+        last, held = end, boundary
+    return " ".join(written)
+
+
+def _alike(one: str, other: str) -> int:
+    """Characters that two texts begin with in common."""
+    return next((n for n, (a, b) in enumerate(zip(one, other)) if a != b), min(len(one), len(other)))

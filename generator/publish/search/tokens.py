@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 
 from generator.publish.book import SCHEMA, Book
 from generator.publish.numbers import significant
-from generator.publish.search.postings import cut
+from generator.publish.search.postings import boundaries, cut
 
 LEAST = 8
 """Channels of a token and sign, at least, where so many fire on it."""
@@ -56,9 +56,8 @@ class TokenIndex:
     def head(self) -> dict[str, Any]:
         """Which bytes each file begins with, and how many channels a list holds at most."""
         return {
-            "schema": SCHEMA,
-            "id": "search/tokens",
-            "first": [leaf[0][0] for leaf in self.leaves],
+            "n_leaves": len(self.leaves),
+            "first": boundaries([(leaf[0][0], leaf[-1][0]) for leaf in self.leaves]),
             "n_tokens": len(self.tokens),
             "most": self.most,
             "parts": self._parts(),

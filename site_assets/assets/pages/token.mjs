@@ -11,6 +11,7 @@ import { readableId } from "../shards.mjs"
 import { thumbnail } from "../thumbnail.mjs"
 
 /** @typedef {import("../main.mjs").Context} Context */
+/** @typedef {import("../search-index.mjs").Head} Head */
 /** @typedef {import("../search-index.mjs").Token} Token */
 /** @typedef {import("../search-rows.mjs").Row} Row */
 
@@ -19,18 +20,18 @@ const OTHERS = 12
 
 /**
  * @param {HTMLElement} element
- * @param {unknown} head
+ * @param {Head} head
  * @param {Context} context
  */
 export async function mount(element, head, context) {
   const index = new SearchIndex(context)
   const bytes = bytesOf(location.search)
-  const [token, near, alike, { most, parts }] = await Promise.all([index.token(bytes), bytes ? index.tokensFrom(bytes, OTHERS) : [], variants(index, bytes), index.tokenHead(), index.head()])
+  const [token, near, alike] = await Promise.all([index.token(bytes), bytes ? index.tokensFrom(bytes, OTHERS) : [], variants(index, bytes)])
   if (token) await index.rows?.load([...token.high.row, ...token.low.row, ...token.peaks.row])
   const others = [...alike, ...near].filter((one, place, all) => one.bytes !== bytes && all.findIndex((other) => other.bytes === one.bytes) === place)
   document.title = `${quotedOf(bytes)} · ${document.title}`
   element.replaceChildren(
-    ...(token ? known(token, ruleOf(most, parts), index, context) : unknown(bytes, context)),
+    ...(token ? known(token, ruleOf(head.tokens), index, context) : unknown(bytes, context)),
     ...(others.length ? [h("section", { class: "fb-panel", "aria-labelledby": "others" }, h("h2", { id: "others" }, "Other tokens"),
       h("ul", { class: "fb-token-links" }, ...others.slice(0, OTHERS).map((one) => h("li", {}, h("a", { href: tokenLink(one.bytes, context) },
         h("bdi", { class: "fb-token-mark", translate: "no" }, visible(textOf(one.bytes) ?? escaped(one.bytes)))), ` ${count(one.count)}`))))] : []),
@@ -59,12 +60,8 @@ function unknown(bytes, context) {
   ]
 }
 
-/**
- * What the lists hold.
- * @param {number} most
- * @param {string[]} parts  collections of which some channels have no page
- */
-function ruleOf(most, parts) {
+/** What the lists hold. @param {import("../search-index.mjs").TokenHead} tokens */
+function ruleOf({ most, parts }) {
   const missing = parts.length ? ` Of ${parts.join(", ")} not every channel has a page, and one without a page may have taken another's place.` : ""
   return `Of all channels, at most ${count(most)} whose mean here is largest against their own usual size (RMS), both over the whole corpus.${missing}`
 }
