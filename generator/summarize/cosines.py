@@ -18,8 +18,10 @@ MOST_MEMBERS = 2048
 class _Member:
     channel: int
     side: str
-    raw: np.ndarray  # unit vectors
-    folded: np.ndarray
+    raw: np.ndarray
+    """Its unit vector."""
+    folded: np.ndarray | None
+    """The one that meets write vectors, where the gain of a norm makes it another."""
 
 
 def direction_neighbours(directions: Sequence[Directions], side: str, limit: int) -> NeighbourList:
@@ -71,18 +73,23 @@ def _members(sets: Sequence[Directions], channels: Sequence[Channel]) -> list[_M
     members = []
     for d in sets:
         raw = _unit(d.vectors)
-        folded = raw if d.folded is None else _unit(d.folded)
-        members += [_Member(int(c), d.side, raw[i], folded[i]) for i, c in enumerate(d.channels)]
+        folded = None if d.folded is None or d.side == "write" else _unit(d.folded)
+        for i, channel in enumerate(d.channels.tolist()):
+            members.append(_Member(channel, d.side, raw[i], None if folded is None else folded[i]))
     return sorted(members, key=lambda m: (channels[m.channel].layer, m.channel, m.side))
 
 
 def _matrix(space: str, members: list[_Member]) -> CosineMatrix:
-    raw, folded = np.stack([m.raw for m in members]), np.stack([m.folded for m in members])
-    is_read = np.array([m.side == "read" for m in members])
-    is_mixed = is_read[:, None] != is_read
-    meeting = np.where(is_read[:, None], folded, raw)
-    values = np.where(is_mixed, meeting @ meeting.T, raw @ raw.T)
-    return CosineMatrix(space, [(m.channel, m.side) for m in members], np.clip(np.round(values, 6), -1, 1))
+    raw = np.stack([m.raw for m in members])
+    values = raw @ raw.T
+    folded = [i for i, m in enumerate(members) if m.folded is not None]
+    if folded:
+        writes = [i for i, m in enumerate(members) if m.side == "write"]
+        meeting = np.stack([m.folded for m in members if m.folded is not None]) @ raw[writes].T
+        values[np.ix_(folded, writes)], values[np.ix_(writes, folded)] = meeting, meeting.T
+    np.round(values, 6, out=values)  # in place: a new array of this size costs as much as the products
+    np.clip(values, -1, 1, out=values)
+    return CosineMatrix(space, [(m.channel, m.side) for m in members], values)
 
 
 def _unit(vectors: Float[np.ndarray, "channel d"]) -> Float64[np.ndarray, "channel d"]:

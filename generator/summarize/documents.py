@@ -5,7 +5,7 @@ from jaxtyping import Float32, Int
 
 from generator.summarize.entries import Entries
 from generator.summarize.hashing import doc_hash
-from generator.summarize.lists import by_list, make_keys, places
+from generator.summarize.lists import EMPTY, make_keys, places, token_of
 from generator.summarize.view import STRIP, Rows, Scope, View
 
 STRONGEST = 8
@@ -59,20 +59,14 @@ class Documents:
 
     def add_sparse(self, view: Entries) -> None:
         """Takes in the chosen documents of a sparse block."""
-        chosen = chosen_in(view, self.chosen)
-        if not chosen:
-            return
-        tokens = [view.scope.corpus.tokens_of(doc) for doc in chosen]
-        token, channel, value = view.by_row(tokens[0].start, tokens[-1].stop)
-        best = _strongest_entries(token, channel, value, self.inverse_rms)
-        token, channel, value, place = token[best], channel[best], value[best], places(token[best])
-        for doc, span in zip(chosen, tokens):
-            rows = slice(*np.searchsorted(token, [span.start, span.stop]))
-            n = span.stop - span.start
-            shown = np.full((n, STRONGEST), -1, np.int32), np.zeros((n, STRONGEST), np.float32)
-            at = token[rows] - span.start, place[rows]
-            shown[0][at], shown[1][at] = channel[rows], value[rows]
-            self.kept[doc] = shown
+        for doc in chosen_in(view, self.chosen):
+            tokens = view.scope.corpus.tokens_of(doc)
+            parts = [
+                _strongest_entries(view, start, min(start + STRIP, tokens.stop), self.inverse_rms)
+                for start in range(tokens.start, tokens.stop, STRIP)
+            ]
+            channel, value = (np.concatenate(p) for p in zip(*parts))
+            self.kept[doc] = channel, value
 
     def merge(self, other: "Documents") -> None:
         """Takes in another accumulator's documents."""
@@ -123,13 +117,20 @@ def strongest(
 
 
 def _strongest_entries(
-    token: Int[np.ndarray, " k"],
-    channel: Int[np.ndarray, " k"],
-    value: Float32[np.ndarray, " k"],
-    inverse_rms: Float32[np.ndarray, " channel"],
-) -> Int[np.ndarray, " n"]:
-    """Entries that ``strongest`` would name, by token and rank."""
+    view: Entries, start: int, stop: int, inverse_rms: Float32[np.ndarray, " channel"]
+) -> tuple[np.ndarray, np.ndarray]:
+    """``strongest`` of the global tokens ``start:stop`` of a sparse block."""
+    token, channel, value = view.by_row(start, stop)
     score = np.abs(value) * inverse_rms[channel]
-    kept = np.flatnonzero(np.isfinite(score) & (score > 0))
-    order = kept[by_list(token[kept], make_keys(score[kept].view(np.int32), channel[kept]))]
-    return order[places(token[order]) < STRONGEST]
+    kept = np.isfinite(score) & (score > 0)
+    if not kept.all():
+        token, channel, value, score = (column[kept] for column in (token, channel, value, score))
+    place = places(token)
+    keys = np.full((stop - start, max(STRONGEST, int(place.max(initial=0)) + 1)), EMPTY)
+    keys[token - start, place] = make_keys(score.view(np.int32), np.arange(len(score)))  # equal ones by channel
+    best = np.sort(np.partition(keys, -STRONGEST, axis=1)[:, -STRONGEST:], axis=1)[:, ::-1]
+    is_taken = best != EMPTY
+    entry = token_of(best[is_taken])
+    shown = np.full(best.shape, -1, np.int32), np.zeros(best.shape, np.float32)
+    shown[0][is_taken], shown[1][is_taken] = channel[entry], value[entry]
+    return shown

@@ -154,11 +154,14 @@ class Samples:
     ) -> None:
         """Offers tokens to the random samples."""
         lists = self.lists["random"]
+        hashes = ~hashes
+        few = np.flatnonzero(hashes <= _limit(lists.worst)[channel])
+        channel, value, hashes, token = (column[few] for column in (channel, value, hashes, token))
         is_drawn = np.where(
             self.scope.is_signed[channel], value != 0, np.abs(value) > self.scope.threshold[channel]
         )
         kept = np.flatnonzero(is_drawn & np.isfinite(value))
-        keys, channel = _keys(~hashes[kept], token[kept]), channel[kept]
+        keys, channel = _keys(hashes[kept], token[kept]), channel[kept]
         kept = keys > lists.worst[channel]
         lists.offer(channel[kept], keys[kept])
 

@@ -220,8 +220,8 @@ def extreme_tokens(
     ids: Int[np.ndarray, " n"], mean: Float[np.ndarray, " n"], count: Int[np.ndarray, " n"], limit: int
 ) -> dict[str, np.ndarray]:
     """The ``limit`` entries with the highest mean, best first, equal means by id; NaN means are no candidates."""
-    kept = np.flatnonzero(~np.isnan(mean))
-    if len(kept) > limit > 0:
+    kept = np.flatnonzero(~np.isnan(mean)) if limit else np.zeros(0, np.int64)
+    if len(kept) > limit:
         cut = np.partition(mean[kept], len(kept) - limit)[len(kept) - limit]
         kept = kept[mean[kept] >= cut]
     order = kept[np.lexsort((ids[kept], -mean[kept]))][:limit]
@@ -249,13 +249,13 @@ def token_class(token: bytes, is_special: bool) -> str:
 
 
 def _class_of_text(core: str) -> str:
-    kinds = {unicodedata.category(c)[0] for c in core}
-    if "N" in kinds and all(unicodedata.category(c)[0] == "N" or c in ".,:" for c in core):
+    categories = [unicodedata.category(c) for c in core]
+    kinds = {category[0] for category in categories}
+    if "N" in kinds and all(kind[0] == "N" or c in ".,:" for c, kind in zip(core, categories)):
         return "digit"
-    if "L" in kinds and all(unicodedata.category(c)[0] in "LM" or c in "'’-" for c in core):
-        letters = [c for c in core if c.isalpha()]
-        return "word" if all(_is_latin(c) for c in letters) else "non-Latin"
-    if all(c in _OPERATORS or unicodedata.category(c) == "Sm" for c in core):
+    if "L" in kinds and all(kind[0] in "LM" or c in "'’-" for c, kind in zip(core, categories)):
+        return "word" if all(_is_latin(c) for c in core if c.isalpha()) else "non-Latin"
+    if all(kind == "Sm" or c in _OPERATORS for c, kind in zip(core, categories)):
         return "operator"
     return "mixed" if kinds & {"L", "N"} else "punctuation"
 
