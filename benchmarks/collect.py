@@ -1,16 +1,17 @@
 """Collecting a dictionary's latents, side by side with the published fast collector and the bare product.
 
-    python benchmarks/collect.py [--width 448] [--features 3584] [--l0 32] [--tokens 16384] [--top 32] [--rounds 3]
+    OMP_NUM_THREADS=1 python benchmarks/collect.py [--width 448] [--features 3584] [--l0 32] [--tokens 16384] [--document 256]
+        [--context 20] [--top 32] [--rounds 3]
 
 Rows: the float32 product of the encoder alone; our sparse encoding alone; ours, like for like with the published collector (each
 latent's strongest tokens and the activations around them); everything that pages show of a latent (all statistics, windows, pairs
 and neighbours, the summary written to disk); the rank-1 project's fast collector, its first pass (dense encoding, then one insertion
-per token and active latent, by its own rule) and with the second (the examples' surroundings encoded again, 1,000 examples at a
-time); and dense encoding with torch.topk per latent. Recall is against a sort of the whole dense array.
+per token and active latent, by its own rule) and both its passes (the second encodes the examples' surroundings again, 1,000
+examples at a time); and dense encoding with torch.topk per latent, against which recall is counted.
 
-CPU time of one thread; the rows take turns, and the median over rounds is printed; the published second pass, which takes minutes,
-is measured once, with ``--second-pass``. ``--only-ours`` leaves out what needs a dense array of everything, so that 32,768 latents over 131,072 tokens can
-be measured; peak memory is printed.
+CPU time of one thread; the rows take turns, and the median over rounds is printed. ``--second-pass N`` measures the published second
+pass once, on N of its chunks of 1,000 examples spread over all, times their number: all of it takes hours in a large corpus.
+``--only-ours`` leaves out the dense rows, so that 32,768 latents over 131,072 tokens can be measured; peak memory is printed.
 """
 
 import argparse
@@ -19,6 +20,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -41,16 +43,33 @@ BLOCK = 2048
 OUR_BLOCK = 8192
 """Tokens at a time of ours, as in the pipeline."""
 
-DOCUMENT, CONTEXT, CHUNK = 256, 20, 1000
-"""Tokens of a document, tokens shown on either side of an example, examples that the published second pass takes at once."""
+CHUNK = 1000
+"""Examples that the published second pass takes at once."""
 
 
-def setting(width: int, features: int, l0: int, tokens: int) -> tuple[Dictionary, torch.Tensor]:
+@dataclass(frozen=True)
+class Setting:
+    """What every row works on."""
+
+    dictionary: Dictionary
+    x: torch.Tensor
+    top: int
+    """Strongest tokens kept of a latent."""
+    document: int
+    """Tokens of a document."""
+    context: int
+    """Tokens shown on either side of an example."""
+
+
+def inputs(width: int, features: int, l0: int, tokens: int) -> tuple[Dictionary, torch.Tensor]:
     """Heavy-tailed inputs and a random dictionary whose threshold leaves ``l0`` latents active per token."""
     generator = torch.Generator().manual_seed(0)
     directions = torch.randn(2 * width, width, generator=generator)
-    active = torch.rand(tokens, len(directions), generator=generator) < 0.05
-    x = (active * torch.empty(active.shape).exponential_(generator=generator)) @ directions / width**0.5
+    x = torch.empty(tokens, width)
+    for part in x.split(1 << 16):
+        active = torch.rand(len(part), len(directions), generator=generator) < 0.05
+        part[:] = (active * torch.empty(active.shape).exponential_(generator=generator)) @ directions
+    x /= width**0.5
     W = torch.randn(features, width, generator=generator)
     W /= W.norm(dim=1, keepdim=True)
     sample = (x[:1024] @ W.T).flatten()
@@ -66,39 +85,40 @@ def blocks(x: torch.Tensor) -> Iterator[Block]:
         yield Block(start, part, np.ones(len(part), bool))
 
 
-def encoding_alone(dictionary: Dictionary, x: torch.Tensor, top: int) -> None:
+def encoding_alone(s: Setting) -> None:
     """Our sparse encoding and nothing else."""
-    for _ in collect(dictionary, blocks(x)):
+    for _ in collect(s.dictionary, blocks(s.x)):
         pass
 
 
-def ours(dictionary: Dictionary, x: torch.Tensor, top: int) -> np.ndarray:
+def ours(s: Setting) -> np.ndarray:
     """Tokens of the strongest values of every latent, (feature, top), with windows: the pipeline's own statistic, alone."""
-    settings = SummarizeTable(k=top, context=CONTEXT, per_document=0)
-    scope = Scope(latent_channels(dictionary, "sae")[0], make_corpus(len(x)), settings, 0)
+    settings = SummarizeTable(k=s.top, context=s.context, per_document=0)
+    scope = Scope(latent_channels(s.dictionary, "sae")[0], make_corpus(len(s.x), s.document), settings, 0)
     strongest = Top(scope)
-    for block in collect(dictionary, blocks(x)):
+    for block in collect(s.dictionary, blocks(s.x)):
         strongest.add_sparse(Entries(block, scope))
     found = strongest.result()
-    tokens = np.full((dictionary.n_features, top), -1)
+    tokens = np.full((s.dictionary.n_features, s.top), -1)
     tokens[found.channel, places(found.channel)] = found.token
     return tokens
 
 
-def everything(dictionary: Dictionary, x: torch.Tensor, top: int) -> None:
+def everything(s: Setting) -> None:
     """What the pipeline does for a collection: all statistics from sparse blocks, and the finished summary on disk."""
-    channels, directions = latent_channels(dictionary, "sae")
-    accumulator = Accumulator(channels, make_corpus(len(x)), SummarizeTable(k=top, context=CONTEXT), 0)
-    for block in collect(dictionary, blocks(x)):
+    channels, directions = latent_channels(s.dictionary, "sae")
+    corpus = make_corpus(len(s.x), s.document)
+    accumulator = Accumulator(channels, corpus, SummarizeTable(k=s.top, context=s.context), 0)
+    for block in collect(s.dictionary, blocks(s.x)):
         accumulator.add(block)
     with tempfile.TemporaryDirectory() as folder:
         finish(accumulator, directions, {}).save(Path(folder) / "sae.h5")
 
 
-def make_corpus(n_tokens: int) -> Corpus:
+def make_corpus(n_tokens: int, document: int) -> Corpus:
     """Documents of equal length, ids by Zipf's law."""
     ids = np.minimum(np.random.default_rng(0).zipf(1.3, n_tokens), 19_999).astype(np.int32)
-    offsets = np.arange(0, n_tokens + 1, DOCUMENT)
+    offsets = np.arange(0, n_tokens + 1, document)
     return Corpus(
         token_ids=ids,
         doc_offsets=offsets,
@@ -111,71 +131,71 @@ def make_corpus(n_tokens: int) -> Corpus:
     )
 
 
-def published(dictionary: Dictionary, x: torch.Tensor, top: int) -> np.ndarray:
+def published(s: Setting) -> np.ndarray:
     """The rank-1 project's ``FastTopKTracker.add_batch`` rule (3.1_collect_sae_features.py, lines 75-94), token by token.
 
     Its insertion overwrites the old maximum when a new one comes, and otherwise leaves rows unsorted; kept as it is.
     """
-    values = np.full((dictionary.n_features, top), -np.inf, np.float32)
-    tokens = np.zeros((dictionary.n_features, top), np.int64)
-    for start in range(0, len(x), BLOCK):
-        dense = dictionary.encode(x[start : start + BLOCK]).numpy()
+    values = np.full((s.dictionary.n_features, s.top), -np.inf, np.float32)
+    tokens = np.zeros((s.dictionary.n_features, s.top), np.int64)
+    for start in range(0, len(s.x), BLOCK):
+        dense = s.dictionary.encode(s.x[start : start + BLOCK]).numpy()
         for token, latents in enumerate(dense):
             for feature in np.nonzero(latents > 0)[0]:
                 value = latents[feature]
                 if value > values[feature, 0]:
                     place = np.searchsorted(values[feature], value)
-                    if place < top:
+                    if place < s.top:
                         values[feature, :place] = values[feature, 1 : place + 1]
                         tokens[feature, :place] = tokens[feature, 1 : place + 1]
-                    place = min(place, top - 1)
+                    place = min(place, s.top - 1)
                     values[feature, place], tokens[feature, place] = value, start + token
     return np.where(np.isfinite(values), tokens, -1)
 
 
-def published_with_windows(dictionary: Dictionary, x: torch.Tensor, top: int) -> np.ndarray:
-    """The same, then its second pass: chunks of examples, grouped by document, and the part of it around them encoded again."""
-    tokens = published(dictionary, x, top)
+def second_pass(s: Setting, tokens: np.ndarray, n_chunks: int) -> float:
+    """Seconds of the published second pass: chunks of examples, grouped by document, and the part of it around them encoded again.
+
+    Args:
+        s: The setting.
+        tokens: What the first pass found.
+        n_chunks: Chunks that are measured; their time is multiplied up to all.
+    """
     feature, place = np.nonzero(tokens >= 0)
     token = tokens[feature, place]
-    windows = []
-    for start in range(0, len(token), CHUNK):
+    starts = np.arange(0, len(token), CHUNK)
+    measured = np.unique(np.linspace(0, len(starts) - 1, min(n_chunks, len(starts))).round().astype(int))
+    begun = time.process_time()
+    for start in starts[measured].tolist():
         chunk = slice(start, start + CHUNK)
-        doc = token[chunk] // DOCUMENT
+        doc = token[chunk] // s.document
         for index in np.unique(doc):
             mine = np.flatnonzero(doc == index) + start
-            first, stop = index * DOCUMENT, min((index + 1) * DOCUMENT, len(x))
-            low = max(first, int(token[mine].min()) - CONTEXT)
-            dense = dictionary.encode(x[low : min(stop, int(token[mine].max()) + CONTEXT + 1)]).numpy()
+            first, stop = index * s.document, min((index + 1) * s.document, len(s.x))
+            low = max(first, int(token[mine].min()) - s.context)
+            dense = s.dictionary.encode(s.x[low : min(stop, int(token[mine].max()) + s.context + 1)]).numpy()
             for i in mine:
-                left = max(low, int(token[i]) - CONTEXT) - low
-                windows.append(dense[left : int(token[i]) + CONTEXT + 1 - low, feature[i]].copy())
-    return tokens
+                left = max(low, int(token[i]) - s.context) - low
+                dense[left : int(token[i]) + s.context + 1 - low, feature[i]].copy()
+    return (time.process_time() - begun) * len(starts) / len(measured)
 
 
-def dense_topk(dictionary: Dictionary, x: torch.Tensor, top: int) -> np.ndarray:
+def dense_topk(s: Setting) -> np.ndarray:
     """Dense encoding, torch.topk per latent and block, merged."""
-    kept = torch.zeros(dictionary.n_features, top, dtype=torch.int64)
-    for start in range(0, len(x), BLOCK):
-        dense = dictionary.encode(x[start : start + BLOCK])
-        best = dense.topk(min(top, len(dense)), dim=0)
+    kept = torch.zeros(s.dictionary.n_features, s.top, dtype=torch.int64)
+    for start in range(0, len(s.x), BLOCK):
+        dense = s.dictionary.encode(s.x[start : start + BLOCK])
+        best = dense.topk(min(s.top, len(dense)), dim=0)
         keys = (best.values.view(torch.int32).long() << 32) | (2**32 - 1 - (best.indices + start))
         keys[best.values <= 0] = 0
-        kept = torch.cat([kept, keys.T], 1).topk(top, dim=1, sorted=False).values
+        kept = torch.cat([kept, keys.T], 1).topk(s.top, dim=1, sorted=False).values
     return np.where(kept > 0, 2**32 - 1 - (kept & (2**32 - 1)), -1)
 
 
-def product_alone(dictionary: Dictionary, x: torch.Tensor, top: int) -> None:
+def product_alone(s: Setting) -> None:
     """The encoder's float32 product and nothing else."""
-    for start in range(0, len(x), BLOCK):
-        torch.nn.functional.linear(x[start : start + BLOCK], dictionary.W_enc, dictionary.b_enc)
-
-
-def truth(dictionary: Dictionary, x: torch.Tensor, top: int) -> np.ndarray:
-    """Tokens of the strongest values of every latent, −1 where there are fewer, from one dense array of everything."""
-    dense = dictionary.encode(x)
-    best = dense.topk(top, dim=0)
-    return torch.where(best.values > 0, best.indices, -1).T.numpy()
+    for start in range(0, len(s.x), BLOCK):
+        torch.nn.functional.linear(s.x[start : start + BLOCK], s.dictionary.W_enc, s.dictionary.b_enc)
 
 
 def recall(tokens: np.ndarray, wanted: np.ndarray) -> float:
@@ -193,20 +213,24 @@ OURS: dict[str, Callable] = {
     "ours, everything pages show": everything,
 }
 
-ONCE = "published, both passes"
+FIRST, BOTH, DENSE = (
+    "published, first pass (no windows)",
+    "published, both passes",
+    "dense, torch.topk per latent",
+)
 
-OTHERS: dict[str, Callable] = {
-    "published, first pass (no windows)": published,
-    "dense, torch.topk per latent": dense_topk,
-}
+OTHERS: dict[str, Callable] = {FIRST: published, DENSE: dense_topk}
 
-SIZES = (("width", 448), ("features", 3584), ("l0", 32), ("tokens", 16384), ("top", 32), ("rounds", 3))
+SIZES = (
+    ("width", 448), ("features", 3584), ("l0", 32), ("tokens", 16384), ("document", 256), ("context", 20),
+    ("top", 32), ("rounds", 3), ("second-pass", 0),
+)  # fmt: skip
 
 
-def timed(way: Callable, *arguments: object) -> tuple[float, np.ndarray | None]:
+def timed(way: Callable, s: Setting) -> tuple[float, np.ndarray | None]:
     """CPU seconds and what came out."""
     begun = time.process_time()
-    out = way(*arguments)
+    out = way(s)
     return time.process_time() - begun, out
 
 
@@ -217,34 +241,34 @@ def main() -> None:
     )
     for name, default in SIZES:
         parser.add_argument(f"--{name}", type=int, default=default)
-    for name in ("--only-ours", "--second-pass"):
-        parser.add_argument(name, action="store_true")
+    parser.add_argument("--only-ours", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    dictionary, x = setting(options.width, options.features, options.l0, options.tokens)
+    dictionary, x = inputs(options.width, options.features, options.l0, options.tokens)
+    s = Setting(dictionary, x, options.top, options.document, options.context)
     dictionary.encode_sparse(x[:64])  # makes the filter
     print(
         f"{options.width} -> {options.features}, {options.tokens} tokens, L0 about {options.l0}, top {options.top}"
     )
     print(f"filter in {dictionary.sparse_encoder.dtype}\n")
     ways = OURS if options.only_ours else OURS | OTHERS
-    if options.second_pass:
-        ways = ways | {ONCE: published_with_windows}
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     found: dict[str, np.ndarray | None] = {}
-    for index in range(options.rounds):
+    for _ in range(options.rounds):
         for name, way in ways.items():
-            if index == 0 or name != ONCE:
-                spent, found[name] = timed(way, dictionary, x, options.top)
-                seconds[name].append(spent)
+            spent, found[name] = timed(way, s)
+            seconds[name].append(spent)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    wanted = None if options.only_ours else truth(dictionary, x, options.top)
     middle = {name: statistics.median(spent) for name, spent in seconds.items()}
+    if options.second_pass and FIRST in ways:
+        tokens = found[BOTH] = found[FIRST]
+        assert tokens is not None
+        middle[BOTH] = middle[FIRST] + second_pass(s, tokens, options.second_pass)
     product, alike, whole = (middle[name] for name in OURS if name != ENCODING)
     print(f"{'':40} {'tokens/s':>9} {'÷ product':>10} {'÷ alike':>8} {'÷ all':>7} {'recall':>7}")
     for name, spent in middle.items():
-        keys = found[name]
-        share = f"{recall(keys, wanted):7.3f}" if keys is not None and wanted is not None else ""
+        tokens, wanted = found[name], found.get(DENSE)
+        share = f"{recall(tokens, wanted):7.3f}" if tokens is not None and wanted is not None else ""
         ratios = f"{spent / product:10.2f} {spent / alike:8.2f} {spent / whole:7.2f}"
         print(f"{name:40} {len(x) / spent:9.0f} {ratios} {share}")
     print(
