@@ -127,7 +127,8 @@ def _strongest_entries(
         token, channel, value, score = (column[kept] for column in (token, channel, value, score))
     place = places(token)
     keys = np.full((stop - start, max(STRONGEST, int(place.max(initial=0)) + 1)), EMPTY)
-    keys[token - start, place] = make_keys(score.view(np.int32), np.arange(len(score)))  # equal ones by channel
+    by_channel = np.arange(len(score))  # decides between equal ones
+    keys[token - start, place] = make_keys(score.view(np.int32), by_channel)
     best = np.sort(np.partition(keys, -STRONGEST, axis=1)[:, -STRONGEST:], axis=1)[:, ::-1]
     is_taken = best != EMPTY
     entry = token_of(best[is_taken])
