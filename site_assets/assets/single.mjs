@@ -10,7 +10,8 @@ import { opened, readableId } from "./shards.mjs"
 import { thumbnail } from "./thumbnail.mjs"
 
 /** @typedef {import("./main.mjs").Context} Context */
-/** @typedef {import("./shards.mjs").ChannelShard} ChannelShard */
+/** @typedef {import("./panels/labels.mjs").LabelRow} Label */
+/** @typedef {import("./shards.mjs").ChannelShard & {labels?: Label[]}} ChannelShard */
 
 /** @type {Map<string, HTMLElement>} id -> the element that holds its shard */
 const held = new Map(Array.from(document.querySelectorAll("script[data-shard]"), (element) => [/** @type {HTMLElement} */ (element).dataset.shard ?? "", /** @type {HTMLElement} */ (element)]))
@@ -61,6 +62,7 @@ async function route() {
   const place = about.ids.indexOf(id)
   app.replaceChildren(head(shard, about.ids[place - 1], about.ids[place + 1]), ...frame(shard.is_dead))
   const { mount } = await import("./pages/channel.mjs")
+  if (id !== drawn) return // the reader went on
   await mount(app, shard, context)
   app.classList.add("fb-mounted")
 }
@@ -68,9 +70,25 @@ async function route() {
 /** @param {ChannelShard} shard @param {string | undefined} previous @param {string | undefined} next */
 function head(shard, previous, next) {
   const link = (/** @type {string | undefined} */ id, /** @type {string} */ rel, /** @type {string} */ name) => id !== undefined && h("a", { class: "fb-button", rel, href: `#id=${id}` }, name)
+  const places = [shard.collection, shard.layer === null ? "" : `layer ${shard.layer}`].filter(Boolean)
   return h("header", { class: "fb-head" },
-    h("nav", { class: "fb-crumbs", "aria-label": "Breadcrumb" }, h("a", { href: "#" }, about.title), h("span", {}, shard.collection), shard.layer === null ? null : h("span", {}, `layer ${shard.layer}`)),
-    h("div", { class: "fb-head__row" }, h("h1", { id: "feature" }, readableId(shard.id)), h("div", { class: "fb-head__actions" }, link(previous, "prev", "← Previous"), link(next, "next", "Next →"))))
+    h("nav", { class: "fb-crumbs", "aria-label": "Breadcrumb" }, h("a", { href: "#" }, about.title), ...places.flatMap((place) => [h("span", { "aria-hidden": "true" }, "›"), h("span", {}, place)])),
+    h("div", { class: "fb-head__row" }, h("h1", { id: "feature" }, readableId(shard.id)), h("div", { class: "fb-head__actions" }, link(previous, "prev", "← Previous"), link(next, "next", "Next →"))),
+    h("div", { class: "fb-labels" }, ...labelsOf(shard).map(([label, sign, side]) => h("p", { class: "fb-label" },
+      sign && h("span", { class: `fb-label__sign fb-label__sign--${side}`, title: `${side} side` }, sign), h("bdi", { class: "fb-label__text" }, label.text), " ",
+      h("span", { class: "fb-label__by" }, label.source === "model" && h("span", { class: "fb-badge" }, "model"), h("bdi", {}, label.author), `, ${label.date}`)))))
+}
+
+/**
+ * What a channel is called: the first label of each side, or one for both, as under its name on the site.
+ * @param {ChannelShard} shard
+ * @returns {[label: Label, sign: string, side: string][]}
+ */
+function labelsOf({ labels = [], is_signed }) {
+  const best = (/** @type {string} */ side) => labels.find(({ polarity, text }) => text && (polarity === side || polarity === "both"))
+  const up = best("positive"), down = is_signed ? best("negative") : undefined
+  if (up && (up === down || !is_signed)) return [[up, "", "positive"]]
+  return [...(up ? [/** @type {const} */ ([up, "+", "positive"])] : []), ...(down ? [/** @type {const} */ ([down, "−", "negative"])] : [])].map((one) => [...one])
 }
 
 /** The slots that pages/channel.mjs fills, as channel.html has them. @param {boolean} isDead */
@@ -86,7 +104,7 @@ function frame(isDead) {
 function showList(missing) {
   document.title = about.title
   const rows = about.ids.map((/** @type {string} */ id) => ({ id, row: rowOf(id) }))
-  const filter = h("input", { type: "search", class: "fb-input", id: "fb-search-input", placeholder: "Filter by id or token", "aria-label": "Filter by id or token" })
+  const filter = h("input", { type: "search", class: "fb-input", id: "fb-search-input", placeholder: "Filter by id, label or token", "aria-label": "Filter by id, label or token" })
   const found = h("p", { class: "fb-note", role: "status" })
   const narrow = () => {
     const words = filter.value.toLowerCase().split(/\s+/).filter(Boolean)
@@ -110,9 +128,9 @@ function showList(missing) {
 
 /** @param {string} id */
 function rowOf(id) {
-  const { stats, histogram, top_tokens } = /** @type {ChannelShard} */ (shardOf(id))
+  const shard = /** @type {ChannelShard} */ (shardOf(id)), { stats, histogram, top_tokens } = shard
   const tokens = top_tokens.slice(0, 5).map(({ text }) => h("bdi", { class: "fb-token-mark", translate: "no" }, visible(text)))
-  return h("tr", {}, h("td", {}, h("a", { href: `#id=${id}` }, readableId(id)), " ", h("small", {}, id.split("/")[0])),
+  return h("tr", {}, h("td", {}, h("a", { href: `#id=${id}` }, readableId(id)), " ", h("small", {}, id.split("/")[0]), ...labelsOf(shard).map(([{ text }]) => h("bdi", { class: "fb-single__label" }, text))),
     h("td", {}, thumbnail(histogram.counts, histogram.edges[0] ?? null, histogram.edges.at(-1) ?? null)), h("td", {}, h("span", { class: "fb-single__tokens" }, ...tokens)),
     ...[percent(stats.density), number(stats.min), number(stats.max)].map((cell) => h("td", {}, cell)))
 }

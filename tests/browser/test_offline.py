@@ -49,7 +49,7 @@ def test_a_single_file_shows_its_channels_without_any_request(
     page.goto(single_file.as_uri())
     rows = page.locator(".fb-single tbody tr")
     expect(rows).to_have_count(9)  # seven directions of layer 0, two latents
-    page.get_by_label("Filter by id or token").fill("gate_proj")
+    page.get_by_label("Filter by id, label or token").fill("gate_proj")
     page.get_by_role("link", name="L0 gate_proj").click()
     expect(page.locator("h1")).to_have_text("L0 gate_proj")
     shard = site.shard("lora/L0/gate_proj")
@@ -64,6 +64,41 @@ def test_a_single_file_shows_its_channels_without_any_request(
     page.goto(f"{single_file.as_uri()}#id=sae/5")
     expect(page.locator(".fb-lead")).to_contain_text("dead latent")
     assert faults == [] and page.evaluate("window.cspViolations") == []
+
+
+def test_a_single_file_says_what_channels_are_called(
+    offline: tuple[Page, list[str]], single_file: Path, site: Site
+) -> None:
+    page, faults = offline
+    label = site.shard("lora/L0/gate_proj")["labels"][0]["text"]
+    page.goto(single_file.as_uri())
+    page.get_by_label("Filter by id, label or token").fill(label)
+    page.locator(".fb-single tbody tr:visible a").click()
+    expect(page.locator(".fb-label__text").first).to_have_text(label)
+    assert faults == []
+
+
+def test_going_on_before_a_channel_is_drawn_is_no_fault(
+    offline: tuple[Page, list[str]], single_file: Path
+) -> None:
+    page, faults = offline
+    page.goto(single_file.as_uri())
+    page.locator(".fb-single").wait_for()
+    page.evaluate(
+        "() => { for (const id of ['lora/L0/gate_proj', 'sae/5', 'lora/L0/up_proj', 'sae/5']) { location.hash = `id=${id}`; dispatchEvent(new HashChangeEvent('hashchange')) } }"
+    )
+    expect(page.locator(".fb-lead")).to_contain_text("dead latent")
+    expect(page.locator(".fb-panels .fb-panel").first).to_be_visible()
+    assert faults == []
+
+
+def test_a_single_file_fits_a_phone(offline: tuple[Page, list[str]], single_file: Path) -> None:
+    page, _ = offline
+    page.set_viewport_size({"width": 390, "height": 844})
+    for address in ("", "#id=lora/L0/gate_proj", "#id=sae/1", "#id=sae/5"):
+        page.goto(single_file.as_uri() + address)
+        page.locator(".fb-single, .fb-mounted .fb-panel").first.wait_for()
+        assert page.evaluate("document.documentElement.scrollWidth") == 390
 
 
 def test_an_example_opens_in_its_document_in_a_single_file(

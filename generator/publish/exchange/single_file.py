@@ -30,6 +30,7 @@ STYLES = (
     "pages.css",
     "collection.css",
     "reading.css",
+    "labels.css",
     "prose.css",
     "single.css",
 )
