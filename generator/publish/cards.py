@@ -82,7 +82,7 @@ def _heading(pen: ImageDraw.ImageDraw, book: Book, index: int, name: str) -> int
         indent = 0
         if sign:
             pen.text((MARGIN, y), sign, font=_font(size), fill=colour)
-            indent = 46
+            indent = int(0.95 * size)
         for line in _wrapped(text, size, SIZE[0] - 2 * MARGIN - indent, 3 - len(rows) // 2):
             pen.text((MARGIN + indent, y), line, font=_font(size), fill=TEXT)
             y += int(size * 1.25)

@@ -61,7 +61,7 @@ export class Brush {
     bars.replaceWith(this.box)
     this.box.append(bars, this.shade, this.mark)
     const fields = h("div", { class: "fb-brush__fields" }, "Examples from ", this.low, " to ", this.high, this.clear)
-    chart.querySelector(".fb-axis")?.after(fields)
+    chart.querySelector(".fb-chart__axes")?.after(fields)
     this.#listen()
   }
 

@@ -22,6 +22,12 @@ import { readableId } from "./shards.mjs"
  * @property {string} noun  what the number is
  */
 
+/** Which layers a band holds, in words. @param {(number | null)[]} layers */
+function layerNames(layers) {
+  const numbered = layers.filter((layer) => layer !== null)
+  return [numbered.length && `layers ${numbered[0]} to ${numbered.at(-1)}`, layers.includes(null) && "outside numbered layers"].filter(Boolean)
+}
+
 /** Pixels: the least width of a cell, and the room that the modules' names take. */
 const CELL = 26
 const NAMES = 108
@@ -90,7 +96,7 @@ class CellGrid {
     const rows = modules.map((module, column) =>
       h("tr", {}, h("th", { scope: "row", title: module }, module), ...inBand.map((_, index) => this.cell(first + index, column))))
     const table = h("table", { class: "fb-cells" },
-      h("caption", { class: "fb-hidden" }, `${this.look.caption}, layers ${layers[first] ?? "none"} to ${layers[stop - 1] ?? "none"}`),
+      h("caption", { class: "fb-hidden" }, [this.look.caption, ...layerNames(inBand)].join(", ")),
       h("thead", {}, h("tr", {}, h("th", { scope: "col", class: "fb-cells__corner" }, "Layer"), ...heads)),
       h("tbody", {}, ...rows))
     table.style.maxWidth = `${NAMES + inBand.length * WIDEST_CELL}px`

@@ -32,7 +32,7 @@ export function along(edges, value) {
 /**
  * A signed histogram with logarithmic counts, the zero line, axis labels and a table.
  * @param {Histogram} histogram
- * @param {{title: string, isSigned?: boolean}} options
+ * @param {{title: string, across?: string}} options  across: what lies along the axis
  * @returns {HTMLElement}
  */
 export function histogramChart(histogram, options) {
@@ -45,6 +45,7 @@ export function histogramChart(histogram, options) {
     { class: "fb-chart" },
     chart,
     valueAxis(edges),
+    h("p", { class: "fb-chart__axes", "aria-hidden": "true" }, `${options.across ?? "activation"} → · tokens (log) ↑`),
     numbersBelow(
       ["from", "to", "tokens"],
       counts.map((n, bin) => [number(edges[bin]), number(edges[bin + 1]), count(n)]),
@@ -132,6 +133,7 @@ export function columnChart(profile, options) {
       h("span", {}, options.axis),
       h("span", {}, String(names.at(-1) ?? "")),
     ),
+    h("p", { class: "fb-chart__axes", "aria-hidden": "true" }, `mean ↑, ${number(low)} to ${number(high)}`),
     numbersBelow(
       [options.axis, "mean", "tokens"],
       names.map((name, index) => [String(name), number(mean[index]), count(counts[index])]),

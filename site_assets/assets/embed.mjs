@@ -18,8 +18,10 @@ export function panelsOf(page = document) {
   if (chart) found.set("histogram", { title: "Histogram", element: chart })
   const stats = /** @type {HTMLElement | null} */ (page.querySelector('[data-slot="stats"]'))
   if (stats) found.set("statistics", { title: "Statistics", element: stats })
-  for (const element of /** @type {NodeListOf<HTMLElement>} */ (page.querySelectorAll("section.fb-panel[id]")))
-    found.set(element.id, { title: element.querySelector("h2")?.textContent ?? element.id, element })
+  for (const element of /** @type {NodeListOf<HTMLElement>} */ (page.querySelectorAll("section.fb-panel"))) {
+    const head = element.querySelector("h2"), name = element.id || head?.id
+    if (name) found.set(name, { title: head?.textContent ?? name, element })
+  }
   return found
 }
 
@@ -49,8 +51,8 @@ function isolatePanel(article, name) {
   const panel = name === null ? undefined : panels.get(name)
   const title = document.querySelector("h1")?.textContent ?? document.title
   if (name !== null && !panel) {
-    const known = [...panels.keys()].join(", ")
-    article.replaceChildren(h("p", { class: "fb-note" }, `This page has no part “${name}”. It has: ${known}.`))
+    const known = panels.size ? ` It has: ${[...panels.keys()].join(", ")}.` : " It has none: leave “panel” away."
+    article.replaceChildren(h("p", { class: "fb-note" }, `This page has no part “${name}”.${known}`))
   }
   for (let element = panel?.element; element && element !== article; element = /** @type {HTMLElement} */ (element.parentElement))
     for (const other of element.parentElement?.children ?? []) if (other !== element) other.classList.add("fb-unembedded")

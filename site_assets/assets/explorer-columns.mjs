@@ -1,7 +1,7 @@
 /** The columns of the explorer's table: what a row shows, from the parts that were fetched. */
 import { h } from "./elements.mjs"
 import { NAMES } from "./explorer-form.mjs"
-import { number, percent } from "./numbers.mjs"
+import { count, number, percent } from "./numbers.mjs"
 import { barsOfLevels } from "./search-rows.mjs"
 import { snippetLine } from "./search-results.mjs"
 import { readableId } from "./shards.mjs"
@@ -75,5 +75,5 @@ export function tableColumns(columns, numbers, rows, context, star) {
 
 /** @param {string} name @param {number | null} value */
 export function textOf(name, value) {
-  return name === "density" ? percent(value) : number(value)
+  return name === "density" ? percent(value) : name === "peak_layer" ? count(value) : number(value)
 }

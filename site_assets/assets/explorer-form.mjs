@@ -100,11 +100,25 @@ export function readForm(form, view) {
 }
 
 /**
+ * Says how many filters a view has, beside its words: they may be folded.
+ * @param {HTMLFormElement} form
+ * @param {View} view
+ */
+export function countFilters(form, { collection, module, ranges, dead, labelled, starred, whole }) {
+  const n = [collection.length, module.length, dead, labelled, starred, whole].filter(Boolean).length + Object.keys(ranges).length
+  const summary = form.querySelector("summary")
+  if (summary) summary.textContent = n ? `Filters (${n})` : "Filters"
+}
+
+/**
  * Sets the form to a view.
  * @param {HTMLFormElement} form
  * @param {View} view
  */
 export function fillForm(form, view) {
+  const row = form.querySelector(".fb-filters-row")
+  for (const name of Object.keys(view.ranges)) if (!form.elements.namedItem(name)) row?.append(rangeField(name, NAMES[name])) // a filter can be seen
+  countFilters(form, view)
   for (const input of form.querySelectorAll("input")) {
     const { name, dataset } = input
     if (name === "q") input.value = view.q

@@ -86,7 +86,7 @@ export function gridView({ rows, ids, columns, colour }, context) {
     caption: `${NAMES[colour]} over layers and modules`, isSigned: shown.some((value) => value !== null && value < 0), noun: NAMES[colour], text: (value) => textOf(colour, value),
   }, context)
   return h("div", {}, grid, most > 1 && h("p", { class: "fb-caption" },
-    `A cell stands for up to ${count(most)} channels of the selection: shown is, and it opens, the one whose number is largest in size.`))
+    `A cell can stand for several channels (here up to ${count(most)}): it shows and opens the one whose number is largest in size.`))
 }
 
 /** @param {number} value */

@@ -20,13 +20,21 @@ export function scatter(points, names) {
     svg("line", { class: "fb-zero", x1: toX(0), x2: toX(0), y1: 0, y2: SIZE, "vector-effect": "non-scaling-stroke" }),
     svg("line", { class: "fb-zero", x1: 0, x2: SIZE, y1: SIZE - toY(0), y2: SIZE - toY(0), "vector-effect": "non-scaling-stroke" }),
   ]
+  const ends = [points.map(({ x }) => x), points.map(({ y }) => y)].map((values) => rangeOf(values).map((value) => number(value)))
   const picture = svg("svg", { class: "fb-dots", viewBox: `0 0 ${SIZE} ${SIZE}`, role: "group", "aria-label": names.title }, ...axes, ...marks)
   picture.addEventListener("pointerleave", () => Tooltip.shared().leave())
   const rows = points.toSorted((a, b) => Math.abs(b.x) + Math.abs(b.y) - Math.abs(a.x) - Math.abs(a.y)).slice(0, 50)
     .map(({ x, y, name, href }) => [href ? h("a", { href }, name) : name, number(x), number(y)])
   return h("figure", { class: "fb-dots-box" },
-    h("div", { class: "fb-dots-frame" }, h("span", { class: "fb-dots__y" }, names.y), picture, h("span", { class: "fb-dots__x" }, names.x)),
+    h("div", { class: "fb-dots-frame" },
+      h("span", { class: "fb-dots__y", "aria-hidden": "true" }, ...[ends[1][1], names.y, ends[1][0]].map((text) => h("span", {}, text))), picture,
+      h("span", { class: "fb-dots__x", "aria-hidden": "true" }, ...[ends[0][0], names.x, ends[0][1]].map((text) => h("span", {}, text)))),
     h("details", { class: "fb-numbers" }, h("summary", {}, "Numbers"), table(names.title, ["document", names.x, names.y], rows)))
+}
+
+/** The ends of an axis: zero is always inside. @param {number[]} values */
+function rangeOf(values) {
+  return [Math.min(0, ...values), Math.max(0, ...values)]
 }
 
 /**
@@ -35,7 +43,7 @@ export function scatter(points, names) {
  * @returns {(value: number) => number}
  */
 export function scaleOf(values) {
-  const [low, high] = [Math.min(0, ...values), Math.max(0, ...values)]
+  const [low, high] = rangeOf(values)
   return (value) => Number((INSET + (high > low ? (value - low) / (high - low) : 0.5) * (SIZE - 2 * INSET)).toFixed(2))
 }
 

@@ -101,6 +101,38 @@ def test_the_explorer_keeps_its_view_in_the_address(visit: Visit) -> None:
     assert not visit.errors and not visit.violations()
 
 
+def test_a_filter_without_a_field_gets_one_and_is_counted(visit: Visit) -> None:
+    page = visit.open("atlas/explorer/#kurtosis=0..&labelled=1")
+    expect(page.get_by_label("Kurtosis, from")).to_have_value("0")
+    expect(page.locator(".fb-filters-more > summary")).to_have_text("Filters (2)")
+    page.get_by_label("Kurtosis, from").fill("")
+    expect(page.locator(".fb-filters-more > summary")).to_have_text("Filters (1)")
+    assert "kurtosis" not in page.url
+    page.get_by_role("button", name="Clear all").click()
+    expect(page.locator(".fb-filters-more > summary")).to_have_text("Filters")
+
+
+def test_who_comes_back_finds_the_rows_where_they_were(visit: Visit) -> None:
+    page = visit.open("atlas/explorer/#sort=-density")
+    table = page.locator(".fb-rows")
+    table.evaluate("(table) => table.scrollTo(0, 400)")
+    page.locator(".fb-rows tbody tr[data-place='12'] a").first.click()
+    page.wait_for_url(re.compile("/atlas/(?!explorer)"))
+    page.go_back()
+    expect(page.locator(".fb-rows tbody tr[data-place='12'] a").first).to_be_visible()
+    assert table.evaluate("(table) => table.scrollTop") == 400
+    page.get_by_role("checkbox", name="labelled").check(force=True)
+    page.reload()
+    expect(page.locator(".fb-rows tbody a").first).to_be_visible()
+    assert table.evaluate("(table) => table.scrollTop") == 0
+
+
+def test_an_address_with_an_unknown_map_shows_a_scatter(visit: Visit) -> None:
+    page = visit.open("atlas/explorer/#show=map&map=constructor")
+    expect(page.locator(".fb-plane .fb-points")).to_be_visible()
+    assert not visit.errors
+
+
 def test_a_star_set_here_filters_the_table(visit: Visit) -> None:
     page = visit.open("atlas/explorer/#collection=sae")
     page.locator(".fb-row-star:not(.fb-row-tray)").nth(1).click()

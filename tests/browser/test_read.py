@@ -123,6 +123,16 @@ def test_an_example_opens_in_its_document(visit: Visit) -> None:
     expect(figure.locator("output")).to_contain_text("token")
 
 
+def test_a_value_kept_open_goes_with_its_token(visit: Visit) -> None:
+    page = visit.open("atlas/lora/L0/gate_proj/")
+    page.keyboard.press("j")
+    page.keyboard.press("Enter")
+    expect(page.locator(".fb-tooltip")).to_be_visible()
+    page.keyboard.press("d")
+    expect(page.locator(".fb-indoc")).to_be_visible()
+    expect(page.locator(".fb-tooltip")).to_be_hidden()
+
+
 def test_a_document_without_a_page_says_why(visit: Visit) -> None:
     page = visit.open(PAGE + "#text=document")
     shard = visit.site.shard("lora/L0/gate_proj")

@@ -50,6 +50,18 @@ def test_meta_data_name_page_and_picture(visit: Visit) -> None:
     ElementTree.fromstring((visit.site.folder / "atlas/feed.xml").read_bytes())
 
 
+def test_the_parts_of_a_collection_stand_alone_too(visit: Visit) -> None:
+    page = visit.open("atlas/sae/?embed=1&panel=map")
+    expect(page.get_by_role("heading", name="Map of the latents")).to_be_visible()
+    expect(page.get_by_role("heading", name="How often they fire")).to_be_hidden()
+    page = visit.open(GATE + "?embed=1&panel=histogram")
+    expect(page.get_by_role("img", name="Histogram of activations")).to_be_visible()
+    expect(page.locator(".fb-brush__fields")).to_be_hidden()
+    page = visit.open("atlas/explorer/?embed=1&panel=map")
+    expect(page.locator("article")).to_contain_text("It has none: leave “panel” away.")
+    assert visit.errors == []
+
+
 def test_a_copied_link_reproduces_the_view(visit: Visit) -> None:
     page = visit.open(GATE + "#show=random")
     page.locator(".fb-share summary").click()

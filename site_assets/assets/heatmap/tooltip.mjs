@@ -27,6 +27,7 @@ export class Tooltip {
     document.addEventListener("keydown", (event) => event.key === "Escape" && this.hide())
     document.addEventListener("pointerdown", (event) => this.#closeFromOutside(event))
     addEventListener("scroll", () => this.owner && this.#place(this.owner), { passive: true, capture: true })
+    document.addEventListener("focusin", () => this.owner && this.#place(this.owner))
   }
 
   /**
@@ -87,10 +88,11 @@ export class Tooltip {
   }
 
   /**
-   * Below the token, or above where there is no room; never over the edge of the window.
+   * Below the token, or above where there is no room; never over the edge of the window. Closed when its token has gone.
    * @param {HTMLElement} owner
    */
   #place(owner) {
+    if (!owner.isConnected || !owner.checkVisibility()) return this.hide()
     const token = owner.getClientRects()[0] ?? owner.getBoundingClientRect()
     const { width, height } = this.box.getBoundingClientRect()
     const isRoomBelow = token.bottom + gap + height < innerHeight

@@ -82,8 +82,8 @@ class Reader {
           this.panel,
           h("section", { class: "fb-chooser" }, h("h2", {}, "In the text"), this.chosenList,
             h("details", { class: "fb-fold", open: !matchMedia("(max-width: 59.9375em)").matches },
-              h("summary", {}, `Choose channels (${count(shard.channels.length)} here, strongest first)`), this.filter, this.offers, this.offersCount,
-            h("p", { class: "fb-hint" }, `Known at each token are the channels strongest there${collections.size > 1 ? " in each collection" : ""}, by |activation| over its usual size (RMS). Elsewhere a channel is left uncoloured.`)))),
+              h("summary", {}, `Choose channels (${count(shard.channels.length)} here)`), this.filter, this.offers, this.offersCount,
+            h("p", { class: "fb-hint" }, `Known at each token are the channels strongest there${collections.size > 1 ? " in each collection" : ""}, by |activation| over its usual size (RMS). Elsewhere a channel is left uncoloured. The list has the strongest first by this measure${collections.size > 1 ? ", of each collection in turn" : ""}.`)))),
         this.live))
     this.listen()
     this.showFiring()
@@ -244,9 +244,9 @@ class Reader {
   /** @param {number} channel */
   switchOf(channel) {
     const place = this.chosen.indexOf(channel)
-    const name = readableId(this.shard.channels[channel].id)
+    const { id, is_signed } = this.shard.channels[channel], name = readableId(id)
     const button = h("button", {
-      type: "button", class: `fb-draw${place < 0 ? "" : ` fb-draw--${place}`}`, "data-channel": channel,
+      type: "button", class: `fb-draw${place < 0 ? "" : ` fb-draw--${place}`}${is_signed ? "" : " fb-draw--unsigned"}`, "data-channel": channel,
       "aria-pressed": String(place >= 0), "aria-label": `Draw ${name} in the text`, title: place < 0 ? "Draw in the text" : "Take out of the text",
     })
     button.addEventListener("click", () => {

@@ -3,7 +3,7 @@ import { annotations } from "../annotations.mjs"
 import { showTray, trayMark } from "../compare-tray.mjs"
 import { h } from "../elements.mjs"
 import { tableColumns, USUAL } from "../explorer-columns.mjs"
-import { fillForm, filterForm, NAMES, readForm } from "../explorer-form.mjs"
+import { countFilters, fillForm, filterForm, NAMES, readForm } from "../explorer-form.mjs"
 import { gridView, mapView } from "../explorer-views.mjs"
 import { count } from "../numbers.mjs"
 import { SearchIndex } from "../search-index.mjs"
@@ -72,8 +72,12 @@ class Explorer {
     this.form.addEventListener("input", (event) => this.onInput(event))
     addEventListener("hashchange", () => void this.read())
     this.element.replaceChildren(this.form, this.bar.element, this.table.element, this.plane)
+    // A link of the table leads away: who comes back finds the rows where they were.
+    this.table.element.addEventListener("click", () => history.replaceState({ ...history.state, top: this.table.element.scrollTop }, ""))
     showTray(this.context)
+    const { top = 0 } = history.state ?? {}
     await this.read()
+    this.table.element.scrollTop = top
   }
 
   /** What stands above the view: count, views, columns, CSV. */
@@ -118,7 +122,7 @@ class Explorer {
   async change(changes) {
     this.view = { ...this.view, ...changes }
     const hash = formatView(this.view)
-    history.replaceState(history.state, "", hash ? `#${hash}` : location.pathname + location.search)
+    history.replaceState({ ...history.state, top: 0 }, "", hash ? `#${hash}` : location.pathname + location.search)
     await this.show()
   }
 
@@ -162,7 +166,7 @@ class Explorer {
     const { view, head, columns, context } = this
     const isMap = view.show === "map"
     const colour = head.numbers.includes(view.colour) ? view.colour : head.numbers.includes("max_write") ? "max_write" : head.numbers[0]
-    const layout = isMap && !view.map.includes(",") && view.map ? await this.layout(view.map) : null
+    const layout = isMap && this.dictionaries().includes(view.map) ? await this.layout(view.map) : null
     const axes = axesOf(view.map, head.numbers)
     const [ids] = await Promise.all([this.allIds(), ...(isMap ? axes : [colour]).map((name) => this.number(name))])
     if (turn !== this.turn) return
@@ -175,12 +179,17 @@ class Explorer {
   /** @param {[string, string]} axes */
   mapOptions(axes) {
     const { view, head } = this
-    const dictionaries = [...new Set(this.columns.collection.filter((_, row) => this.columns.kind[row] !== "lora"))]
+    const dictionaries = this.dictionaries()
     const isLayout = dictionaries.includes(view.map)
     const numbers = head.numbers.map((name) => /** @type {[string, string]} */ ([name, NAMES[name]]))
     const across = select("Across", [...numbers, ...dictionaries.map((name) => /** @type {[string, string]} */ ([`map:${name}`, `Map of ${name}`]))],
       isLayout ? `map:${view.map}` : axes[0], (name) => void this.change({ map: name.startsWith("map:") ? name.slice(4) : `${name},${axes[1]}` }))
     return isLayout ? [across] : [across, select("Up", numbers, axes[1], (name) => void this.change({ map: `${axes[0]},${name}` }))]
+  }
+
+  /** The collections that have a map. */
+  dictionaries() {
+    return [...new Set(this.columns.collection.filter((_, row) => this.columns.kind[row] !== "lora"))]
   }
 
   /** The map of a dictionary, from its points' shard. @param {string} name */
@@ -262,7 +271,10 @@ class Explorer {
   onInput(event) {
     clearTimeout(this.timer)
     const isTyped = /** @type {HTMLInputElement} */ (event.target).type !== "checkbox"
-    this.timer = setTimeout(() => void this.change(readForm(this.form, this.view)), isTyped ? PAUSE : 0)
+    this.timer = setTimeout(() => {
+      void this.change(readForm(this.form, this.view))
+      countFilters(this.form, this.view)
+    }, isTyped ? PAUSE : 0)
   }
 
   /** Fetches every row of the selection, in turns, and offers them as a file. @param {HTMLButtonElement} button */

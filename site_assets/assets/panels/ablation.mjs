@@ -26,7 +26,7 @@ export const panel = {
     ])
     const place = rank === null || divergence.value === null ? "" : ` Rank ${count(rank)} of ${count(n_directions)} directions by KL.`
     return h("div", {},
-      h("p", {}, `On ${count(divergence.n)} tokens${method.documents ? ` (documents: ${method.documents})` : ""}.${place} `,
+      h("p", { class: "fb-note" }, `On ${count(divergence.n)} tokens${method.documents ? ` (documents: ${method.documents})` : ""}.${place} `,
         h("a", { href: `${context.root}metrics/ablation/` }, "What this measures")),
       h("div", { class: "fb-table-box" }, table("Effects of zeroing", ["without", "KL, nats", "loss, nats"], rows)))
   },

@@ -42,6 +42,6 @@ export const panel = {
       h("p", { class: "fb-note" }, `${note} Divided by the final norm’s typical divisor, ${number(divisor)}.${sign}`),
       h("div", { class: "fb-grid fb-grid--logits" },
         ...SIDES.map(([side, title]) => list(title, sides[side], shard, largestOf(shard))),
-        h("section", {}, h("h3", {}, "The whole vocabulary"), histogramChart({ edges, counts }, { title: "Effects per unit of activation" }))))
+        h("section", {}, h("h3", {}, "The whole vocabulary"), histogramChart({ edges, counts }, { title: "Effects per unit of activation", across: "effect per unit" }))))
   },
 }
