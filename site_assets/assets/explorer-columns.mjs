@@ -22,8 +22,8 @@ const MEANING = {
   density: "Share of tokens at which the channel is active", mean: "Mean activation", std: "Standard deviation of the activation",
   skewness: "Skewness of the activation", kurtosis: "Kurtosis in excess of the normal distribution's", min: "Lowest activation",
   max: "Highest activation", peak: "Largest size of an activation", max_write: "Size of the largest write: scaling · max |activation| · ‖B‖",
-  score: "How well the label predicts the activations", ablation: "KL divergence between the model's predictions with and without the direction, in nats per token",
-  peak_layer: "Layer at which the latent's decoder is longest, in units of the activations there", relative_norm: "0: only the first model has it; ½: both; 1: only the second",
+  score: "How well the label predicts the activations", ablation: "KL divergence between the model’s predictions with and without the direction, in nats per token",
+  peak_layer: "Layer at which the latent’s decoder is longest, in units of the activations there", relative_norm: "0: only the first model has it; ½: both; 1: only the second",
 }
 /** @type {Record<string, string>} */
 const SHORT = { density: "Density", skewness: "Skew", kurtosis: "Kurt.", peak: "|Max|", max_write: "Write", ablation: "KL zeroed" }

@@ -256,5 +256,5 @@ function shortId(id) {
 /** @param {string} space */
 function spaceName(space) {
   if (space === "residual") return "In the residual stream"
-  return /\.mlp$/.test(space) ? "Between the neurons of this layer's MLP" : `In the space ${space}`
+  return /\.mlp$/.test(space) ? "Between the neurons of this layer’s MLP" : `In the space ${space}`
 }

@@ -91,8 +91,8 @@ function tableColumns({ columns, site }, context) {
     ...CHANGES.map(([name, label, title]) => ({
       name, label, title, isSortable: true, isNumber: true, cell: (/** @type {number} */ row) => both(name, values[name][row], values[`there_${name}`][row]),
     })),
-    { name: "here", label: "Only here", title: "Strongest tokens that are not in the counterpart's list", cell: (row) => tokens(columns.top_here[row], columns.bottom_here[row]) },
-    { name: "there", label: "Only there", title: "Strongest tokens of the counterpart that are not in this channel's list", cell: (row) => tokens(columns.top_there[row], columns.bottom_there[row]) },
+    { name: "here", label: "Only here", title: "Strongest tokens that are not in the counterpart’s list", cell: (row) => tokens(columns.top_here[row], columns.bottom_here[row]) },
+    { name: "there", label: "Only there", title: "Strongest tokens of the counterpart that are not in this channel’s list", cell: (row) => tokens(columns.top_there[row], columns.bottom_there[row]) },
   ]
 }
 

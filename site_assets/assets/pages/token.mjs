@@ -62,7 +62,7 @@ function unknown(bytes, context) {
 
 /** What the lists hold. @param {import("../search-index.mjs").TokenHead} tokens */
 function ruleOf({ most, parts }) {
-  const missing = parts.length ? ` Of ${parts.join(", ")} not every channel has a page, and one without a page may have taken another's place.` : ""
+  const missing = parts.length ? ` Of ${parts.join(", ")} not every channel has a page, and one without a page may have taken another’s place.` : ""
   return `Of all channels, at most ${count(most)} whose mean here is largest against their own usual size (RMS), both over the whole corpus.${missing}`
 }
 
