@@ -21,6 +21,9 @@ from generator.errors import FeaturebookError
 SCHEMA = 1
 """Version of every HDF5 file described here. A reader that meets another one refuses it; none reads old ones."""
 
+BLOCK_TOKENS = 8192
+"""Tokens that are summarised at once: a block of some hundred channels stays in the processor's cache."""
+
 AXES = ("token", "doc", "channel", "feature", "layer", "place", "head", "d_in", "d_out", "rank", "k", "bin")
 """The closed vocabulary of axis names, the same in annotations, HDF5 dimension labels and docs."""
 

@@ -12,9 +12,10 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "generator"
 FORBIDDEN = {
-    "measure": {"summarize", "publish", "pipeline", "__main__"},
-    "summarize": {"measure", "publish", "pipeline", "__main__"},
-    "publish": {"measure", "summarize", "pipeline", "__main__"},
+    "measure": {"summarize", "publish", "stages", "pipeline", "__main__"},
+    "summarize": {"measure", "publish", "stages", "pipeline", "__main__"},
+    "publish": {"measure", "summarize", "stages", "pipeline", "__main__"},
+    "stages": {"pipeline", "__main__"},
 }
 SPINE = {"errors", "artifacts", "config", "blocks", "summaries", "progress"}
 

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 
-from generator import pipeline
 from generator.blocks import Corpus
 from generator.config import RunConfig
 from generator.errors import FeaturebookError
@@ -24,6 +23,7 @@ from generator.measure.training.rows import is_held_out
 from generator.measure.variants import Models
 from generator.pipeline import Folders, build, load_corpus
 from generator.progress import Silent
+from generator.stages import collect as collect_stage
 from generator.summaries import Summary
 from generator.summarize.running import RunningTotal
 from tests.measure.toys import Toy
@@ -159,7 +159,7 @@ def test_collections_over_the_same_models_share_a_pass(
     run(toy, tmp_path / "apart", tables[0], tables[2] | {"is_centred": True})
     assert passes == [1] * 2 * n_chunks  # what is read in another way gets a pass of its own
     passes.clear()
-    monkeypatch.setattr(pipeline, "SHARED_LATENTS", 2 * N)
+    monkeypatch.setattr(collect_stage, "SHARED_LATENTS", 2 * N)
     run(toy, tmp_path / "many", *tables)
     assert passes == [2] * n_chunks + [1] * n_chunks
 
