@@ -14,8 +14,9 @@ import pytest
 from generator.blocks import Activations, Corpus
 from generator.config import RunConfig, load_run
 from generator.errors import FeaturebookError
-from generator.pipeline import Folders, build, load_corpus, stage_key, stages_of, status
+from generator.pipeline import Folders, build, stage_key, stages_of, status
 from generator.publish.reading import opened
+from generator.stages.corpus import load_corpus
 from tests import known_answer
 from tests.brute_force import assert_shard_is_true
 

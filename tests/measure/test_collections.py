@@ -21,9 +21,10 @@ from generator.measure.passes import ModelPass
 from generator.measure.streams import ModelSource
 from generator.measure.training.rows import is_held_out
 from generator.measure.variants import Models
-from generator.pipeline import Folders, build, load_corpus
+from generator.pipeline import Folders, build
 from generator.progress import Silent
 from generator.stages import collect as collect_stage
+from generator.stages.corpus import load_corpus
 from generator.summaries import Summary
 from generator.summarize.running import RunningTotal
 from tests.measure.toys import Toy

@@ -15,9 +15,10 @@ from generator.measure.dictionaries.crosscoder_learning import Parts, save_cross
 from generator.measure.streams import ModelSource
 from generator.measure.training.rows import is_held_out
 from generator.measure.variants import Models
-from generator.pipeline import Folders, build, load_corpus
+from generator.pipeline import Folders, build
 from generator.progress import Silent
 from generator.publish.reading import opened
+from generator.stages.corpus import load_corpus
 from tests.measure.test_collections import D, latents, run, token_sae
 from tests.measure.toys import Toy
 

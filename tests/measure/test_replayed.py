@@ -15,8 +15,9 @@ from generator.measure.dictionaries.activations import JumpRelu
 from generator.measure.effects.reading import PlaceReader
 from generator.measure.training.replayed import loss_replayed
 from generator.measure.variants import Models
-from generator.pipeline import Folders, build, load_corpus
+from generator.pipeline import Folders, build
 from generator.progress import Silent
+from generator.stages.corpus import load_corpus
 from tests.measure.toys import Toy
 
 D = 32

@@ -12,8 +12,9 @@ import torch
 from generator.errors import FeaturebookError
 from generator.findings import load_findings
 from generator.measure.collections import load_as_collected
-from generator.pipeline import Folders, build, load_corpus
+from generator.pipeline import Folders, build
 from generator.publish.reading import opened
+from generator.stages.corpus import load_corpus
 from generator.summaries import Summary
 from tests.measure.conftest import corpus_file, make_toy  # noqa: F401 (fixtures)
 from tests.measure.test_collections import crosscoder_table, save_crosscoder
