@@ -12,11 +12,31 @@ export function connectTools() {
     void import("./embed.mjs").then(({ embedPanel }) => embedPanel())
   }
   const share = /** @type {HTMLDetailsElement | null} */ (document.querySelector("details.fb-share"))
-  share?.addEventListener("toggle", () => share.open && void import("./share.mjs").then(({ fillShare }) => fillShare(share)))
+  share?.addEventListener("toggle", () => share.open && void heard(share, import("./share.mjs").then(({ fillShare }) => fillShare(share))))
   const star = /** @type {HTMLElement | null} */ (document.querySelector("[data-star]"))
   if (star) connectStar(star)
   const annotate = /** @type {HTMLElement | null} */ (document.querySelector("[data-annotate]"))
   if (annotate) connectAnnotate(annotate)
+}
+
+/**
+ * Says in the head of the page what went wrong; null when nothing did.
+ * @param {HTMLElement} tool
+ * @param {string | null} failure
+ */
+function say(tool, failure) {
+  const head = tool.closest(".fb-head")
+  head?.querySelector(":scope > .fb-failure")?.remove()
+  if (failure !== null) head?.append(h("p", { class: "fb-failure", role: "alert" }, failure))
+}
+
+/**
+ * Waits for what a tool needs; when it does not come, the next use of the tool asks again.
+ * @param {HTMLElement} tool
+ * @param {Promise<void>} work
+ */
+async function heard(tool, work) {
+  await work.then(() => say(tool, null), (error) => say(tool, `This could not be loaded (${error instanceof Error ? error.message : error}). Try again.`))
 }
 
 /** The button back to the top is there once the head of the page is out of sight. */
@@ -51,8 +71,6 @@ function keepsSomething() {
 async function wakeStar(button) {
   const { annotations } = await import("./annotations.mjs")
   const id = decodeURIComponent(button.dataset.star ?? "")
-  const failure = h("p", { class: "fb-failure", role: "alert", hidden: true })
-  button.closest(".fb-head")?.append(failure)
   const mark = () => {
     const isStarred = annotations.isStarred(id)
     button.setAttribute("aria-pressed", String(isStarred))
@@ -60,8 +78,7 @@ async function wakeStar(button) {
   }
   button.addEventListener("click", () => {
     annotations.toggleStar(id)
-    failure.hidden = annotations.failure === null
-    failure.textContent = annotations.failure
+    say(button, annotations.failure)
   })
   annotations.listeners.add(mark)
   addEventListener("storage", ({ key }) => {
@@ -74,10 +91,11 @@ async function wakeStar(button) {
 
 /** @param {HTMLElement} button */
 function connectAnnotate(button) {
-  const toggle = async () => {
+  const open = async () => {
     const [{ toggleDock }] = await Promise.all([import("./annotate-dock.mjs"), needStyle("annotate")])
     await toggleDock(button)
   }
+  const toggle = () => heard(button, open())
   button.addEventListener("click", () => void toggle())
   offerKeys("Annotate", [
     { keys: "a", does: "label this channel", run: () => void toggle() },

@@ -14,8 +14,9 @@ export function connectSearch(makeContext) {
   let opened = null
   const open = () => {
     opened ??= Promise.all([import("./search-box.mjs"), needStyle("search")]).then(([{ SearchBox }]) => void new SearchBox(input, context))
+      .catch(() => void (opened = null)) // asked for again by the next key; Enter opens the page of results in any case
   }
   if (document.activeElement === input) open()
-  input.addEventListener("focus", open)
+  for (const type of ["focus", "input"]) input.addEventListener(type, open)
   form.addEventListener("pointerenter", open)
 }

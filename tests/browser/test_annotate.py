@@ -140,6 +140,17 @@ def test_a_star_that_cannot_be_kept_is_told_apart(visit: Visit) -> None:
     expect(page.locator(".fb-count")).to_contain_text("could not keep the last change")
 
 
+def test_a_form_that_does_not_come_is_said_and_asked_for_again(visit: Visit) -> None:
+    page = visit.open(GATE)
+    page.route("**/annotate-dock.mjs", lambda route: route.abort())
+    page.keyboard.press("a")
+    expect(page.locator(".fb-head [role=alert]")).to_contain_text("could not be loaded")
+    page.unroute("**/annotate-dock.mjs")
+    page.keyboard.press("a")
+    expect(page.locator(".fb-dock")).to_be_visible()
+    expect(page.locator(".fb-head [role=alert]")).to_have_count(0)
+
+
 def test_colours_are_chosen_where_nothing_can_be_kept(visit: Visit) -> None:
     visit.page.add_init_script(
         "Object.defineProperty(window, 'localStorage', { get() { throw new DOMException('no', 'SecurityError') } })"
@@ -153,6 +164,7 @@ def test_colours_are_chosen_where_nothing_can_be_kept(visit: Visit) -> None:
 def test_the_name_is_given_without_losing_the_place(visit: Visit) -> None:
     page = visit.open(GATE)
     page.locator(".fb-head .fb-star").click()
+    expect(page.locator(".fb-head .fb-star")).to_have_attribute("aria-pressed", "true")
     page = visit.open("atlas/annotate/")
     page.get_by_label("Your name, for credit").fill("Zoë")
     page.keyboard.press("Tab")

@@ -32,6 +32,16 @@ def test_the_box_finds_channels_tokens_and_passages(visit: Visit) -> None:
     assert not visit.errors and not visit.violations() and not visit.strays
 
 
+def test_the_box_is_asked_for_again_when_it_did_not_come(visit: Visit) -> None:
+    page = visit.open("")
+    page.route("**/search-box.mjs", lambda route: route.abort())
+    page.locator("#fb-search-input").fill("wai")
+    page.wait_for_load_state("networkidle")
+    page.unroute("**/search-box.mjs")
+    page.keyboard.type("t")
+    expect(page.locator(".fb-search .fb-hit--channel").first).to_be_visible()
+
+
 def test_a_passage_opens_its_document_at_the_word(visit: Visit) -> None:
     page = visit.open("statistics/")
     page.locator("#fb-search-input").fill("carry")
