@@ -108,7 +108,7 @@ class Comparison {
     const remove = h("a", { class: "fb-button", href: compareUrl(others, this.context), "aria-label": `Leave out ${readableId(channel.id)}`, title: "Leave out" }, "×")
     const tokens = (/** @type {string} */ name, /** @type {import("../shards.mjs").TokenMean[]} */ list) => list.length ? h("p", { class: "fb-compare__tokens" }, h("span", { class: "fb-note" }, name), ...list.slice(0, 5).map(({ text }) => h("bdi", { class: "fb-token-mark", translate: "no" }, visible(text)))) : null
     return h("section", { class: "fb-compare__head", "aria-label": channel.id },
-      h("div", { class: "fb-compare__title" }, h("span", { class: "fb-compare__letter" }, LETTERS[index]), h("h2", {}, h("a", { href: this.context.linkTo(channel.id) }, readableId(channel.id))), h("span", { class: "fb-note" }, channel.collection), this.columns.length > 2 ? remove : null),
+      h("div", { class: "fb-compare__title" }, h("span", { class: "fb-compare__letter" }, LETTERS[index]), h("h2", {}, h("a", { href: this.context.linkTo(channel.id) }, readableId(channel.id))), readableId(channel.id).startsWith(channel.collection) ? null : h("span", { class: "fb-note" }, channel.collection), this.columns.length > 2 ? remove : null),
       channel.histogram.counts.length ? histogramChart(channel.histogram, { title: `Histogram of ${readableId(channel.id)}` }) : null,
       h("dl", { class: "fb-stats" }, ...[["active", percent(stats.density)], ["documents", count(stats.n_documents)], ["min", number(stats.min)], ["max", number(stats.max)]].map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value)))),
       tokens("top ", top_tokens), tokens("bottom ", bottom_tokens))
