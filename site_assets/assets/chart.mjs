@@ -2,7 +2,7 @@
  * Charts: pure functions from numbers to SVG. Each has role="img" with a title and a description; the numbers stand
  * beside it as a table in a <details>. Bars stretch with their box; labels are HTML, so that no text shrinks with it.
  */
-import { h, svg, table } from "./elements.mjs"
+import { folded, h, svg, table } from "./elements.mjs"
 import { count, number } from "./numbers.mjs"
 import { toneOf } from "./heatmap/scale.mjs"
 
@@ -48,29 +48,25 @@ export function histogramChart(histogram, options) {
     h("p", { class: "fb-chart__axes", "aria-hidden": "true" }, `${options.across ?? "activation"} → · tokens (log) ↑`),
     numbersBelow(
       ["from", "to", "tokens"],
-      counts.map((n, bin) => [number(edges[bin]), number(edges[bin + 1]), count(n)]),
+      () => counts.map((n, bin) => [number(edges[bin]), number(edges[bin + 1]), count(n)]),
       options.title,
     ),
   )
 }
 
 /**
+ * The bars of each side as one path: a browser lays out an element for each otherwise.
  * @param {Histogram} histogram
  * @returns {SVGElement[]}
  */
 function histogramBars({ edges, counts }) {
-  const bars = logHeights(counts).map((height, bin) => {
+  const paths = { negative: "", positive: "" }
+  for (const [bin, height] of logHeights(counts).entries()) {
     const left = along(edges, edges[bin]) * 100
-    const width = along(edges, edges[bin + 1]) * 100 - left
-    const side = edges[bin] + edges[bin + 1] < 0 ? "negative" : "positive"
-    return svg("rect", {
-      class: `fb-bar fb-bar--${side}`,
-      x: short(left),
-      width: short(Math.max(0.2, width * 0.94)),
-      y: short(100 - height * 100),
-      height: short(height * 100),
-    })
-  })
+    const width = Math.max(0.2, (along(edges, edges[bin + 1]) * 100 - left) * 0.94)
+    if (height) paths[edges[bin] + edges[bin + 1] < 0 ? "negative" : "positive"] += `M${short(left)} 100v${short(-height * 100)}h${short(width)}V100z`
+  }
+  const bars = Object.entries(paths).filter(([, d]) => d).map(([side, d]) => svg("path", { class: `fb-bar fb-bar--${side}`, d }))
   const zero = along(edges, 0) * 100
   return zero < 0 || zero > 100 ? bars : [...bars, line(zero, 0, zero, 100, "fb-zero")]
 }
@@ -136,7 +132,7 @@ export function columnChart(profile, options) {
     h("p", { class: "fb-chart__axes", "aria-hidden": "true" }, `mean ↑, ${number(low)} to ${number(high)}`),
     numbersBelow(
       [options.axis, "mean", "tokens"],
-      names.map((name, index) => [String(name), number(mean[index]), count(counts[index])]),
+      () => names.map((name, index) => [String(name), number(mean[index]), count(counts[index])]),
       options.title,
     ),
   )
@@ -286,11 +282,11 @@ function line(x1, y1, x2, y2, className) {
 
 /**
  * @param {string[]} header
- * @param {string[][]} rows
+ * @param {() => string[][]} rows
  * @param {string} caption
  */
 function numbersBelow(header, rows, caption) {
-  return h("details", { class: "fb-numbers" }, h("summary", {}, "Numbers"), table(caption, header, rows))
+  return folded("Numbers", () => [table(caption, header, rows())])
 }
 
 /** @param {number} value */

@@ -1,5 +1,5 @@
 /** Curves over the steps of a training: SVG pictures with their axes in HTML and the numbers in a folded table. */
-import { h, svg, table } from "./elements.mjs"
+import { folded, h, svg, table } from "./elements.mjs"
 import { count, number } from "./numbers.mjs"
 
 const WIDTH = 300
@@ -53,8 +53,7 @@ export function curve(title, axis, steps, values, text = number) {
         svg("title", { id: `${id}-t` }, `${title} over training`), svg("desc", { id: `${id}-d` }, description),
         svg("path", { class: "fb-curve__line", d: curvePath(steps, values, range), "vector-effect": "non-scaling-stroke" }))),
     h("div", { class: "fb-axis", "aria-hidden": "true" }, h("span", {}, count(steps[0])), h("span", {}, axis), h("span", {}, count(steps[steps.length - 1]))),
-    h("details", { class: "fb-numbers" }, h("summary", {}, "Numbers"),
-      table(title, [axis, title], thinned(steps, values).map(([step, value]) => [count(step), text(value)]))))
+    folded("Numbers", () => [table(title, [axis, title], thinned(steps, values).map(([step, value]) => [count(step), text(value)]))]))
 }
 
 /**
@@ -94,8 +93,7 @@ export function countChart(title, edges, counts, { text, axis, noun, marked = -1
         svg("desc", { id: `${id}-d` }, `${count(counts.reduce((a, b) => a + b, 0))} ${noun} from ${text(edges[0])} to ${text(edges[edges.length - 1])}.`),
         ...bars)),
     h("div", { class: "fb-axis", "aria-hidden": "true" }, h("span", {}, text(edges[0])), h("span", {}, axis), h("span", {}, text(edges[edges.length - 1]))),
-    h("details", { class: "fb-numbers" }, h("summary", {}, "Numbers"),
-      table(title, ["from", "to", noun], counts.map((n, bin) => [text(edges[bin]), text(edges[bin + 1]), count(n)]))))
+    folded("Numbers", () => [table(title, ["from", "to", noun], counts.map((n, bin) => [text(edges[bin]), text(edges[bin + 1]), count(n)]))]))
 }
 
 /** @param {number} value */

@@ -46,6 +46,18 @@ function fill(element, attributes, children) {
 }
 
 /**
+ * A part that is folded, drawn when it is first opened: most never are.
+ * @param {string} summary
+ * @param {() => Child[]} draw
+ * @returns {HTMLDetailsElement}
+ */
+export function folded(summary, draw) {
+  const box = h("details", { class: "fb-numbers" }, h("summary", {}, summary))
+  box.addEventListener("toggle", () => box.children.length === 1 && fill(box, {}, draw()))
+  return box
+}
+
+/**
  * A table whose first row is a header; numbers are set in tabular figures.
  * @param {string} caption  read out, not shown
  * @param {string[]} header

@@ -1,5 +1,5 @@
 /** Examples: figures with one line of text around the peak that can be opened in place, and lists of them. */
-import { h } from "./elements.mjs"
+import { folded, h } from "./elements.mjs"
 import { number } from "./numbers.mjs"
 import { attachHeatmap, captionOf, paint, tokenRun, tokenTable } from "./heatmap.mjs"
 import { around, foldIdentical, groupTokens, sourceText, stripOfExample } from "./heatmap/tokens.mjs"
@@ -173,8 +173,7 @@ function sourceLink(example, href) {
  */
 function details(example, others, strip, frame) {
   const href = example.has_page ? frame.documentHref(example) : null
-  const tableBox = h("details", { class: "fb-numbers" }, h("summary", {}, "View as table"))
-  tableBox.addEventListener("toggle", () => tableBox.children.length === 1 && tableBox.append(tokenTable(strip)))
+  const tableBox = folded("View as table", () => [tokenTable(strip)])
   const buttons = h(
     "div",
     { class: "fb-row" },

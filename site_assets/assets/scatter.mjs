@@ -1,5 +1,5 @@
 /** Points that are links, over two axes through zero: one SVG, its numbers in a table beside it. */
-import { h, svg, table } from "./elements.mjs"
+import { folded, h, svg, table } from "./elements.mjs"
 import { number } from "./numbers.mjs"
 import { Tooltip } from "./heatmap/tooltip.mjs"
 
@@ -23,13 +23,13 @@ export function scatter(points, names) {
   const ends = [points.map(({ x }) => x), points.map(({ y }) => y)].map((values) => rangeOf(values).map((value) => number(value)))
   const picture = svg("svg", { class: "fb-dots", viewBox: `0 0 ${SIZE} ${SIZE}`, role: "group", "aria-label": names.title }, ...axes, ...marks)
   picture.addEventListener("pointerleave", () => Tooltip.shared().leave())
-  const rows = points.toSorted((a, b) => Math.abs(b.x) + Math.abs(b.y) - Math.abs(a.x) - Math.abs(a.y)).slice(0, 50)
+  const rows = () => points.toSorted((a, b) => Math.abs(b.x) + Math.abs(b.y) - Math.abs(a.x) - Math.abs(a.y)).slice(0, 50)
     .map(({ x, y, name, href }) => [href ? h("a", { href }, name) : name, number(x), number(y)])
   return h("figure", { class: "fb-dots-box" },
     h("div", { class: "fb-dots-frame" },
       h("span", { class: "fb-dots__y", "aria-hidden": "true" }, ...[ends[1][1], names.y, ends[1][0]].map((text) => h("span", {}, text))), picture,
       h("span", { class: "fb-dots__x", "aria-hidden": "true" }, ...[ends[0][0], names.x, ends[0][1]].map((text) => h("span", {}, text)))),
-    h("details", { class: "fb-numbers" }, h("summary", {}, "Numbers"), table(names.title, ["document", names.x, names.y], rows)))
+    folded("Numbers", () => [table(names.title, ["document", names.x, names.y], rows())]))
 }
 
 /** The ends of an axis: zero is always inside. @param {number[]} values */

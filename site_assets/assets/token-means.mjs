@@ -1,5 +1,5 @@
 /** A short table of tokens with their mean activation and their count. */
-import { h, table } from "./elements.mjs"
+import { folded, h, table } from "./elements.mjs"
 import { count, number } from "./numbers.mjs"
 import { visible } from "./heatmap/tokens.mjs"
 
@@ -28,6 +28,6 @@ export function tokenMeans(caption, tokens) {
     "div",
     { class: "fb-means" },
     rows(tokens.slice(0, shown)),
-    rest.length > 0 && h("details", { class: "fb-numbers" }, h("summary", {}, `${rest.length} more`), rows(rest)),
+    rest.length > 0 && folded(`${rest.length} more`, () => [rows(rest)]),
   )
 }

@@ -108,6 +108,7 @@ test("curves break where a value is missing and hold their numbers", () => {
   assert.equal(curvePath([0, 1, 2, 3], [1, null, 0, 1], { low: 0, high: 1 }).match(/M/g).length, 2)
   const chart = curve("FVU", "steps", [1, 2, 3], [null, 0.5, 0.25])
   assert.match(chart.textContent, /FVU 0\.250/)
+  chart.querySelector("details").dispatchEvent(new Event("toggle"))
   assert.equal(chart.querySelectorAll("tbody tr").length, 3)
   assert.equal(curve("FVU", "steps", [1], [null]), null)
   assert.equal(countChart("L0", [], [], { text: String, axis: "", noun: "" }), null)

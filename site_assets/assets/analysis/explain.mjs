@@ -1,5 +1,5 @@
 /** Why a prediction was made: logit lens, attribution to the input tokens, direct parts of the logit. */
-import { h, table } from "../elements.mjs"
+import { folded, h, table } from "../elements.mjs"
 import { visible } from "../heatmap/tokens.mjs"
 import { number, percent } from "../numbers.mjs"
 import { choice, explained, knownOf, methodFold, rangeOf } from "./metrics.mjs"
@@ -104,8 +104,8 @@ export function attribution(shard, context) {
         page ? explained(page[2], page[1], context) : ""),
       one.warning ? h("p", { class: "fb-analysis-warning", role: "note" }, one.warning) : "",
       text.element, said,
-      h("details", { class: "fb-numbers" }, h("summary", {}, "Largest scores"), table("Largest scores", ["token", "at", "score"], order.map((/** @type {any} */ { score, token }) =>
-        [h("bdi", { class: "fb-text" }, visible(tokens[token])), String(token), number(score, { sign: true })]))),
+      folded("Largest scores", () => [table("Largest scores", ["token", "at", "score"], order.map((/** @type {any} */ { score, token }) =>
+        [h("bdi", { class: "fb-text" }, visible(tokens[token])), String(token), number(score, { sign: true })]))]),
       methodFold(one.method))
   }
   draw()

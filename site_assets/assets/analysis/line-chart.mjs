@@ -1,5 +1,5 @@
 /** Curves of several variants over the layers, on the same axes, with every number and its n in a folded table. */
-import { h, svg, table } from "../elements.mjs"
+import { folded, h, svg, table } from "../elements.mjs"
 import { Tooltip } from "../heatmap/tooltip.mjs"
 import { number } from "../numbers.mjs"
 import { knownOf, rangeOf, words } from "./metrics.mjs"
@@ -61,9 +61,8 @@ export function lineChart(series, { title, axis, labels }) {
       h("div", { class: "fb-lines__field" }, picture, strips)),
     h("div", { class: "fb-axis", "aria-hidden": "true" }, h("span", {}, labels[0]), h("span", {}, axis), h("span", {}, labels.at(-1))),
     h("p", { class: "fb-lines__legend" }, ...series.map(({ variant }) => h("span", { class: `fb-lines__key fb-lines__key--${variant}` }, variant))),
-    h("details", { class: "fb-numbers" }, h("summary", {}, "Numbers"),
-      table(title, [axis, ...series.map(({ variant }) => variant)], labels.map((label, index) =>
-        [label, ...series.map((one) => words(one, one.values[index], index))]))))
+    folded("Numbers", () => [table(title, [axis, ...series.map(({ variant }) => variant)], labels.map((label, index) =>
+      [label, ...series.map((one) => words(one, one.values[index], index))]))]))
 }
 
 /** The room of one layer, which shows its values. @param {string} label @param {number} index @param {Series[]} series @param {number} n */

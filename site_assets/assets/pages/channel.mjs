@@ -1,5 +1,5 @@
 /** The page of one channel: its examples, its statistics, and the panels that its shard holds; of a dead latent, the panels alone. */
-import { h, table } from "../elements.mjs"
+import { folded, h, table } from "../elements.mjs"
 import { count, number, percent } from "../numbers.mjs"
 import { histogramChart } from "../chart.mjs"
 import { Brush } from "../brush.mjs"
@@ -62,16 +62,14 @@ function statRows({ stats, write }) {
  * @param {Context} context
  */
 function quantileTable({ quantiles }, context) {
-  const rows = Object.entries(quantiles)
-    .sort(([a], [b]) => Number(a) - Number(b))
-    .map(([level, value]) => [`${Number((Number(level) * 100).toPrecision(6))} %`, number(value)])
-  return h(
-    "details",
-    { class: "fb-numbers" },
-    h("summary", {}, "Quantiles and definitions"),
+  const rows = () =>
+    Object.entries(quantiles)
+      .sort(([a], [b]) => Number(a) - Number(b))
+      .map(([level, value]) => [`${Number((Number(level) * 100).toPrecision(6))} %`, number(value)])
+  return folded("Quantiles and definitions", () => [
     h("p", { class: "fb-note" }, h("a", { href: `${context.root}statistics/` }, "What these numbers mean")),
-    table("Quantiles", ["tokens below", "activation"], rows),
-  )
+    table("Quantiles", ["tokens below", "activation"], rows()),
+  ])
 }
 
 /** The button of the static page head. */

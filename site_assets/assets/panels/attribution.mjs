@@ -1,4 +1,4 @@
-import { h, table } from "../elements.mjs"
+import { folded, h, table } from "../elements.mjs"
 import { attachHeatmap, legend, tokenRun } from "../heatmap.mjs"
 import { linearScale } from "../heatmap/scale.mjs"
 import { visible } from "../heatmap/tokens.mjs"
@@ -93,7 +93,7 @@ export const panel = {
       found.warning ? h("p", { class: "fb-warning", role: "note" }, found.warning) : null,
       h("p", { class: "fb-note" }, `${sentences(found).join(" ")} ${found.method}`, " ",
         href ? h("a", { href }, found.doc_name) : found.doc_name),
-      h("details", { class: "fb-numbers" }, h("summary", {}, "Numbers"), numbersOf(strip)))
+      folded("Numbers", () => [numbersOf(strip)]))
     attachHeatmap(box)
     return box
   },
