@@ -51,18 +51,17 @@ export function compareUrl(ids, context) {
 }
 
 /**
- * Makes a button put a channel into the tray, and show whether it is there.
+ * Makes a button show whether a channel is in the tray.
  * @param {HTMLElement} button
  * @param {string} id
  */
-function connectButton(button, id) {
+function marked(button, id) {
   const show = () => {
     const isIn = trayed().includes(id)
     button.setAttribute("aria-pressed", String(isIn))
     button.textContent = isIn ? "✓ Compare" : "Compare"
     button.title = isIn ? "Take out of the comparison" : "Put aside, to compare with others"
   }
-  button.addEventListener("click", () => toggle(id))
   document.addEventListener("fb-tray", show)
   show()
 }
@@ -93,9 +92,10 @@ export function trayMark(id) {
  */
 export async function offerCompare(id, context) {
   if (document.documentElement.dataset.single !== undefined) return
-  await quiet()
   const button = /** @type {HTMLElement | null} */ (document.querySelector(".fb-tray-button"))
-  if (button) connectButton(button, id)
+  button?.addEventListener("click", () => toggle(id))
+  await quiet()
+  if (button) marked(button, id)
   showTray(context)
 }
 

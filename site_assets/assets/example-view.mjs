@@ -133,8 +133,9 @@ export function leftOut({ groups, preset }, show) {
   return `${count(sum("n_examples"))} of ${count(sum("n_found"))} examples that were kept: this site has the ${preset} preset, with fewer and shorter examples.`
 }
 
-/** Examples of a list that fill a screen: the others are drawn when the page can already be used. */
-const FIRST = 14
+/** Pixels above the first example, at least, and of one: those that the window has room for are drawn with the page, the others when it
+ * can already be used. */
+const ABOVE = 240, ROW = 30
 
 /** The examples with their controls. */
 export class ExampleView {
@@ -156,7 +157,7 @@ export class ExampleView {
     addEventListener("hashchange", () => this.#set(this.#viewOf(location.hash)))
     this.list.addEventListener("fb-value", (event) => this.brush?.point(/** @type {CustomEvent<number | null>} */ (event).detail))
     this.#drawControls()
-    const rest = this.#draw(FIRST)
+    const rest = this.#draw(Math.ceil((innerHeight - ABOVE) / ROW))
     box.setAttribute("aria-busy", "true")
     void quiet().then(() => {
       rest()

@@ -38,10 +38,11 @@ export function exampleFigure({ example, others }, frame, mode = "compact") {
   })
   const text = h("div", { class: "fb-example__text" })
   const more = h("div", { class: "fb-example__more", hidden: true })
-  const caption = h("figcaption", { class: "fb-hidden" }, captionOf(strip, groups, example.value, example.group))
+  const name = captionOf(strip, groups, example.value, example.group)
+  const caption = h("figcaption", { hidden: true }, name)
   const figure = h(
     "figure",
-    { class: "fb-example", "data-doc": example.doc },
+    { class: "fb-example", "aria-label": name, "data-doc": example.doc },
     toggle,
     text,
     h("span", { class: "fb-example__value" }, number(example.value, { sign: true })),
@@ -53,7 +54,7 @@ export function exampleFigure({ example, others }, frame, mode = "compact") {
   const open = (/** @type {boolean} */ isOpen) => {
     figure.classList.toggle("is-open", isOpen)
     toggle.setAttribute("aria-expanded", String(isOpen))
-    caption.classList.toggle("fb-hidden", !isOpen)
+    caption.hidden = !isOpen
     more.hidden = !isOpen
     if (isOpen && !more.hasChildNodes()) more.append(...details(example, others, strip, frame))
     if (!isOpen) leaveDocument(figure)

@@ -55,7 +55,7 @@ def test_the_tray_gathers_channels_and_opens_the_comparison(visit: Visit) -> Non
     page.get_by_role("button", name="Compare", exact=True).click()
     tray = page.get_by_role("complementary", name="Channels to compare")
     expect(tray).to_contain_text("L0 gate_proj")
-    page.goto(visit.site.url + "atlas/lora/L0/up_proj/")
+    visit.open("atlas/lora/L0/up_proj/")
     page.get_by_role("button", name="Compare", exact=True).click()
     tray.get_by_role("link", name="Compare 2").click()
     page.wait_for_url("**/atlas/compare/?ids=lora/L0/gate_proj,lora/L0/up_proj")
