@@ -69,6 +69,13 @@ def test_without_a_choice_the_page_asks_for_one(visit: Visit) -> None:
     expect(page.locator(".fb-compare__head")).to_have_count(2)
 
 
+def test_a_fifth_id_is_left_out_and_named(visit: Visit) -> None:
+    ids = "lora/L0/gate_proj,lora/L0/up_proj,lora/L0/down_proj,sae/1,sae/2"
+    page = visit.open(f"atlas/compare/?ids={ids}")
+    expect(page.locator(".fb-compare__head")).to_have_count(4)
+    expect(page.locator("main")).to_contain_text("4 channels stand side by side at most; left out: sae 2")
+
+
 def test_an_unknown_id_is_named(visit: Visit) -> None:
     page = visit.page
     page.goto(f"{visit.site.url}atlas/compare/?ids=lora/L0/gate_proj,lora/L9/none")

@@ -35,7 +35,8 @@ export async function mount(element, shared, context) {
   const box = /** @type {HTMLElement} */ (element.querySelector('[data-slot="compare"]'))
   const copy = /** @type {HTMLElement | null} */ (document.querySelector('[data-action="copy-link"]'))
   if (copy) copy.onclick = () => void copyFrom(copy, "Copy link", location.href)
-  const ids = askedFor()
+  const asked = askedFor()
+  const ids = asked.slice(0, MOST)
   if (!ids.length) return showChoice(box, [], context)
   const columns = await Promise.all(ids.map((id) => column(id, shared, context)))
   if (columns.length < 2) return showChoice(box, columns, context)
@@ -43,13 +44,14 @@ export async function mount(element, shared, context) {
   const places = peaksOf(values, shared, PLACES)
   const passages = await Promise.all(places.map(async ({ doc, position, channel }) => ({ passage: passageOf(await once(doc, context), position), from: ids[channel] })))
   const rows = rowsOf(columns.map(({ channel }) => channel), values, shared, passages)
-  box.replaceChildren(...new Comparison(columns, shared, rows, context).parts())
+  const tooMany = asked.length > MOST ? [h("p", { class: "fb-note" }, `${MOST} channels stand side by side at most; left out: ${asked.slice(MOST).map(readableId).join(", ")}`)] : []
+  box.replaceChildren(...tooMany, ...new Comparison(columns, shared, rows, context).parts())
 }
 
 /** The ids in the address, else those in the tray. @returns {string[]} */
 function askedFor() {
   const ids = (new URLSearchParams(location.search).get("ids") ?? "").split(",").map((id) => id.trim()).filter(Boolean)
-  return [...new Set(ids.length ? ids : trayed())].slice(0, MOST)
+  return [...new Set(ids.length ? ids : trayed())]
 }
 
 /** @param {string} id @param {Shared} shared @param {Context} context @returns {Promise<Column>} */
@@ -74,7 +76,7 @@ function showChoice(box, columns, context) {
   const form = h("form", { class: "fb-row fb-compare__form" }, field, h("button", { class: "fb-button fb-button--main" }, "Compare"))
   form.addEventListener("submit", (event) => {
     event.preventDefault()
-    location.href = compareUrl(field.value.split(/[\s,]+/).filter(Boolean).slice(0, MOST), context)
+    location.href = compareUrl(field.value.split(/[\s,]+/).filter(Boolean), context)
   })
   const lead = box.querySelector(".fb-lead") ?? h("p", { class: "fb-lead" }, "Two to four channels, on the same text.")
   box.replaceChildren(lead, form, h("p", { class: "fb-note" }, "Or choose “Compare” on the pages of channels: what you put aside is kept at the foot of the window. ", h("a", { href: context.linkTo("explorer") }, "All channels")))
