@@ -151,3 +151,9 @@ def test_a_page_loads_the_styles_of_the_classes_that_it_uses(template: str) -> N
     used = set(re.findall(r"fb-[\w-]+", text)) - ASKED_FOR_LATER
     styled = [name for name in used if re.search(rf"\.{name}(?![\w-])", "".join(STYLES.values()))]
     assert [name for name in styled if not re.search(rf"\.{name}(?![\w-])", loaded)] == []
+
+
+def test_no_string_of_a_style_holds_what_is_taken_out():
+    for path in (ROOT / "site_assets" / "assets").glob("*.css"):
+        strings = re.findall(r"\"[^\"\n]*\"|'[^'\n]*'", path.read_text("utf-8"))
+        assert not [text for text in strings if re.search(r"[:,>] | [{>]|;\s*\}", text)], path.name

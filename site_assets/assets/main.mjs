@@ -23,34 +23,6 @@ import { fetchJson, shardUrl, pageUrl } from "./shards.mjs"
 
 const pageName = /^[a-z]+$/
 
-/** @type {(page: string) => Promise<PageModule>} */
-const pageModule = (page) => import(`./pages/${page}.mjs`)
-
-/** @type {Map<string, Promise<any>>} the page module by its name, the shard by its address, where they were asked for ahead */
-const ahead = new Map()
-
-/** Asks for what the head of the page preloads while the page is still parsed, so that it is drawn with the first frame. */
-function lookAhead() {
-  const preloaded = /** @type {HTMLLinkElement[]} */ ([...document.querySelectorAll("link[rel=modulepreload], link[rel=preload][as=fetch]")])
-  for (const { rel, href } of preloaded) {
-    const page = /\/pages\/([a-z]+)\.mjs$/.exec(href)?.[1]
-    if (rel === "preload") ahead.set(href, fetchJson(href))
-    else if (page) ahead.set(page, pageModule(page))
-  }
-  for (const promise of ahead.values()) promise.catch(() => undefined) // told where it is drawn
-}
-
-/**
- * What was asked for ahead, once; else it is asked for now.
- * @param {string} key
- * @param {(key: string) => Promise<any>} ask
- */
-function asked(key, ask) {
-  const known = ahead.get(key)
-  ahead.delete(key)
-  return known ?? ask(key)
-}
-
 /**
  * The context of a mount point.
  * @param {string} root  absolute address of the site's root
@@ -75,7 +47,10 @@ export async function mountElement(element) {
   try {
     if (!pageName.test(page)) throw new Error(`“${page}” is no page module`)
     const address = new URL(shard, document.baseURI).href
-    const [module, record] = await Promise.all([asked(page, pageModule), shard ? asked(address, fetchJson) : null])
+    const [module, record] = await Promise.all([
+      /** @type {Promise<PageModule>} */ (import(`./pages/${page}.mjs`)),
+      shard ? fetchJson(address) : null,
+    ])
     await module.mount(element, record, makeContext(new URL(root, document.baseURI).href))
     element.querySelectorAll(":scope > .fb-failure").forEach((box) => box.remove())
     element.classList.add("fb-mounted")
@@ -123,6 +98,5 @@ function start() {
   connectSearch(makeContext)
 }
 
-lookAhead()
 if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start)
 else start()

@@ -132,6 +132,7 @@ def test_who_comes_back_finds_the_rows_where_they_were(visit: Visit) -> None:
     expect(page.locator(".fb-rows tbody tr[data-place='12'] a").first).to_be_visible()
     assert table.evaluate("(table) => table.scrollTop") == 400
     page.get_by_role("checkbox", name="labelled").check(force=True)
+    page.wait_for_url("**labelled**")
     page.reload()
     expect(page.locator(".fb-rows tbody a").first).to_be_visible()
     assert table.evaluate("(table) => table.scrollTop") == 0

@@ -153,9 +153,7 @@ c0.split(" ").forEach((name, code) => {
 })
 
 const unseen = /[\p{Cc}\p{Cf}\p{Cs}\u034f\u2028\u2029]/u
-/** Printable ASCII, a space before it at most: nearly all tokens, hence worth a test of their own. */
-const simple = /^ ?[!-~]+$/
-/** Texts without any of these are drawn as they are. */
+/** Texts without any of these are drawn as they are: nearly all tokens, hence worth a test of its own. */
 const needsMarks = /[\p{Cc}\p{Cf}\p{Cs}\u034f\u2028\u2029]| {2}| $/u
 const joinedEmoji = /\p{Extended_Pictographic}[\ufe0f\u{1f3fb}-\u{1f3ff}]*\u200d\p{Extended_Pictographic}/u
 
@@ -185,7 +183,7 @@ export function pieces(text) {
     const rest = text.slice(end)
     return [...pieces(text.slice(0, end)), { kind: "chip", text: rest, label: `[${rest.length.toLocaleString("en")} more characters]` }]
   }
-  if (simple.test(text) || !needsMarks.test(text)) return text === "" ? [] : [{ kind: "text", text, label: text }]
+  if (!needsMarks.test(text)) return text === "" ? [] : [{ kind: "text", text, label: text }]
   /** @type {Piece[]} */
   const result = []
   const chars = [...text]
@@ -222,7 +220,6 @@ function pieceOf(chars, index) {
  */
 export function visible(text) {
   if (text === "") return "…"
-  if (simple.test(text)) return text.replace(" ", "␣")
   return pieces(/^(?!\u034f)\p{M}/u.test(text) ? `◌${text}` : text)
     .map((piece) => (piece.kind === "text" || piece.kind === "space" ? piece.text : piece.label))
     .join("")
