@@ -54,8 +54,11 @@ function connectTop() {
  */
 function connectStar(button) {
   offerKeys("Annotate", [{ keys: "*", does: "star this channel", run: () => button.click() }])
-  if (keepsSomething()) return void wakeStar(button)
-  button.addEventListener("click", () => void wakeStar(button).then(() => button.click()), { once: true })
+  /** @type {Promise<() => void> | undefined} */
+  let star
+  const wake = () => (star ??= wakeStar(button))
+  if (keepsSomething()) void wake()
+  button.addEventListener("click", () => void wake().then((toggle) => toggle()))
 }
 
 /** Whether this browser keeps annotations of any site at this address. */
@@ -67,7 +70,7 @@ function keepsSomething() {
   }
 }
 
-/** @param {HTMLElement} button */
+/** Shows whether the channel is starred. @param {HTMLElement} button @returns {Promise<() => void>} stars it, or takes the star back */
 async function wakeStar(button) {
   const { annotations } = await import("./annotations.mjs")
   const id = decodeURIComponent(button.dataset.star ?? "")
@@ -76,10 +79,6 @@ async function wakeStar(button) {
     button.setAttribute("aria-pressed", String(isStarred))
     button.title = isStarred ? "Starred in this browser" : "Star it in this browser"
   }
-  button.addEventListener("click", () => {
-    annotations.toggleStar(id)
-    say(button, annotations.failure)
-  })
   annotations.listeners.add(mark)
   addEventListener("storage", ({ key }) => {
     if (key !== annotations.key) return
@@ -87,6 +86,10 @@ async function wakeStar(button) {
     mark()
   })
   mark()
+  return () => {
+    annotations.toggleStar(id)
+    say(button, annotations.failure)
+  }
 }
 
 /** @param {HTMLElement} button */

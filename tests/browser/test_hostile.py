@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 
 from generator.artifacts import Writer, to_json
 from generator.blocks import Corpus
@@ -245,7 +245,9 @@ def test_any_id_can_be_starred(chromium: Browser, hostile: Site) -> None:
     """An attribute of a page cannot hold every character of an id."""
     visit = watched(chromium, hostile)
     for identifier in IDS:
-        visit.open(page_url(identifier)).get_by_role("button", name="Star").click()
+        star = visit.open(page_url(identifier)).get_by_role("button", name="Star")
+        star.click()
+        expect(star).to_have_attribute("aria-pressed", "true")
     kept = visit.page.evaluate(
         "JSON.parse(Object.values(localStorage).find((text) => text.includes('records')))"
     )
