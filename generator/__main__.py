@@ -81,6 +81,11 @@ def _counted(n: int, noun: str) -> str:
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
+def _refused(conflicts: list[str], *remedy: str) -> FeaturebookError:
+    """Names the records of label files that contradict one another."""
+    return FeaturebookError("\n".join([f"{_counted(len(conflicts), 'conflict')}.", *conflicts, *remedy]))
+
+
 @click.group(cls=_Commands)
 @click.version_option(__version__, prog_name="featurebook")
 @click.option("--debug", is_flag=True, help="Show where an error came from.")
@@ -255,7 +260,6 @@ label_files = click.argument(
 @labels_folder
 def check_labels(files: tuple[Path, ...], labels_dir: Path) -> None:
     """Read label files (those of the folder when none is named) and say what is in them; faults and conflicts are errors."""
-    from generator.errors import FeaturebookError
     from generator.publish.label_merge import merge_files
     from generator.publish.labels import label_files as files_of
 
@@ -267,9 +271,7 @@ def check_labels(files: tuple[Path, ...], labels_dir: Path) -> None:
         f"{merged.n_same:,} twice"
     )
     if merged.conflicts:
-        raise FeaturebookError(
-            "\n".join([f"{_counted(len(merged.conflicts), 'conflict')}.", *merged.conflicts])
-        )
+        raise _refused(merged.conflicts)
 
 
 @labels.command("merge")
@@ -280,7 +282,6 @@ def check_labels(files: tuple[Path, ...], labels_dir: Path) -> None:
 @click.option("--newest", is_flag=True, help="Where one author contradicts themselves, take the later day.")
 def merge_labels(files: tuple[Path, ...], into: Path | None, newest: bool) -> None:
     """Merge label files: duplicates are dropped, conflicts are reported and nothing is written."""
-    from generator.errors import FeaturebookError
     from generator.publish.label_merge import merge_files, write_labels
 
     if not files:
@@ -289,9 +290,7 @@ def merge_labels(files: tuple[Path, ...], into: Path | None, newest: bool) -> No
     merged = merge_files([*known, *files], newest=newest)
     if merged.conflicts:
         remedy = "Nothing was written. Delete one record of each, or take the later day with --newest."
-        raise FeaturebookError(
-            "\n".join([f"{_counted(len(merged.conflicts), 'conflict')}.", *merged.conflicts, remedy])
-        )
+        raise _refused(merged.conflicts, remedy)
     click.echo(f"{_counted(len(merged.records), 'record')}, {_counted(merged.n_same, 'duplicate')} dropped")
     if into:
         write_labels(into, merged.records)
