@@ -36,9 +36,11 @@ export function svg(tag, attributes = {}, ...children) {
  * @returns {E}
  */
 function fill(element, attributes, children) {
-  for (const [name, value] of Object.entries(attributes))
+  for (const name in attributes) {
+    const value = attributes[name]
     if (value !== null && value !== undefined && value !== false)
       element.setAttribute(name, value === true ? "" : String(value))
+  }
   for (const child of children)
     if (child !== null && child !== undefined && child !== false)
       element.append(typeof child === "number" ? String(child) : child)

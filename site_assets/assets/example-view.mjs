@@ -283,12 +283,9 @@ export class ExampleView {
 
   /** How the examples look: rarely changed, hence folded. */
   #menu() {
-    const menu = h(
-      "details",
-      { class: "fb-menu" },
-      h("summary", { class: "fb-button" }, "View ▾"),
-      h("div", { class: "fb-menu__box" }, ...this.#switches()),
-    )
+    const box = h("div", { class: "fb-menu__box" })
+    const menu = h("details", { class: "fb-menu" }, h("summary", { class: "fb-button" }, "View ▾"), box)
+    menu.addEventListener("toggle", () => menu.open && box.replaceChildren(...this.#switches()))
     menu.addEventListener("keydown", (event) => event.key === "Escape" && (menu.open = false))
     document.addEventListener("pointerdown", ({ target }) => {
       if (!menu.contains(/** @type {Node} */ (target))) menu.open = false
@@ -304,7 +301,7 @@ export class ExampleView {
       this.#switch("Colour by quantile", colour === "quantile", (isOn) =>
         this.#set({ colour: isOn ? "quantile" : "linear" }),
       ),
-      this.#switch("Show spaces", false, (isOn) => this.list.classList.toggle("fb-show-spaces", isOn)),
+      this.#switch("Show spaces", this.list.classList.contains("fb-show-spaces"), (isOn) => this.list.classList.toggle("fb-show-spaces", isOn)),
     ]
   }
 

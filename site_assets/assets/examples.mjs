@@ -37,9 +37,7 @@ export function exampleFigure({ example, others }, frame, mode = "compact") {
     "aria-label": "Show the whole example",
   })
   const text = h("div", { class: "fb-example__text" })
-  const more = h("div", { class: "fb-example__more", hidden: true })
   const name = captionOf(strip, groups, example.value, example.group)
-  const caption = h("figcaption", { hidden: true }, name)
   const figure = h(
     "figure",
     { class: "fb-example", "aria-label": name, "data-doc": example.doc },
@@ -47,16 +45,18 @@ export function exampleFigure({ example, others }, frame, mode = "compact") {
     text,
     h("span", { class: "fb-example__value" }, number(example.value, { sign: true })),
     h("span", { class: "fb-example__source" }, timesOf(others), sourceLink(example, href)),
-    caption,
-    more,
   )
+  /** @type {HTMLElement[]} what stands below the text when it is open, drawn when it is first opened */
+  let below = []
   const draw = (/** @type {boolean} */ isOpen) => drawText(text, strip, groups, frame.scale, isOpen)
   const open = (/** @type {boolean} */ isOpen) => {
     figure.classList.toggle("is-open", isOpen)
     toggle.setAttribute("aria-expanded", String(isOpen))
-    caption.hidden = !isOpen
-    more.hidden = !isOpen
-    if (isOpen && !more.hasChildNodes()) more.append(...details(example, others, strip, frame))
+    if (isOpen && !below.length) {
+      below = [h("figcaption", {}, name), h("div", { class: "fb-example__more" }, ...details(example, others, strip, frame))]
+      figure.append(...below)
+    }
+    for (const part of below) part.hidden = !isOpen
     if (!isOpen) leaveDocument(figure)
     draw(isOpen)
   }

@@ -16,7 +16,7 @@ import { areShortcutsOn, offerKeys } from "./keys.mjs"
 /** @typedef {import("./heatmap/tokens.mjs").Strip} Strip */
 /** @typedef {import("./heatmap/tokens.mjs").Group} Group */
 /** @typedef {import("./heatmap/scale.mjs").Scale} Scale */
-/** @typedef {{strip: Strip, groups: Group[], scale: Scale, from: number}} RunState */
+/** @typedef {{strip: Strip, groups: Group[], scale: Scale, from: number, target: number}} RunState  target: its group, −1 for none */
 /**
  * @typedef {object} Choice  what "fb-token" events carry in `detail`
  * @property {number} index  of the group's strongest token in the strip
@@ -39,9 +39,8 @@ export function tokenRun(strip, scale, options = {}) {
   const [from, to] = options.range ?? [0, groups.length]
   const run = h("span", { class: "fb-run", dir: "auto", translate: "no", spellcheck: "false" })
   const target = strip.target < 0 ? -1 : groupOf(groups, strip.target)
-  for (let index = from; index < to; index++) run.append(tokenSpan(groups[index], index === target))
-  states.set(run, { strip, groups, scale, from })
-  paint(run, scale)
+  for (let index = from; index < to; index++) run.append(tokenSpan(groups[index], classesOf(groups[index], index === target, scale)))
+  states.set(run, { strip, groups, scale, from, target })
   const stop = run.children[target < 0 ? 0 : target - from]
   stop?.setAttribute("tabindex", "0")
   return run
@@ -50,11 +49,20 @@ export function tokenRun(strip, scale, options = {}) {
 /**
  * @param {Group} group
  * @param {boolean} isTarget
+ * @param {Scale} scale
  */
-function tokenSpan(group, isTarget) {
-  const span = h("span", { class: "fb-token" })
-  if (group.isSpecial) span.classList.add("fb-token--special")
-  if (isTarget) span.classList.add("fb-token--target")
+function classesOf(group, isTarget, scale) {
+  const tone = group.value === null ? "fb-unmeasured" : toneOf(scale.t(group.value))
+  return `fb-token${group.isSpecial ? " fb-token--special" : ""}${isTarget ? " fb-token--target" : ""}${tone && ` ${tone}`}`
+}
+
+/**
+ * @param {Group} group
+ * @param {string} classes
+ */
+function tokenSpan(group, classes) {
+  const span = document.createElement("span")
+  span.className = classes
   if (group.text === "") span.append(h("span", { class: "fb-chip", "data-source": "" }, "…"))
   for (const piece of pieces(group.text)) span.append(drawn(piece))
   return span
@@ -75,10 +83,9 @@ function drawn(piece) {
 export function paint(run, scale) {
   const state = /** @type {RunState} */ (states.get(run))
   state.scale = scale
-  Array.from(run.children).forEach((span, index) => {
-    const { value } = state.groups[state.from + index]
-    const tone = value === null ? "fb-unmeasured" : toneOf(scale.t(value))
-    span.className = `${span.className.replace(/ (?:[pn]\d+|fb-unmeasured)(?= |$)/g, "")}${tone && ` ${tone}`}`
+  Array.from(run.children).forEach((span, place) => {
+    const index = state.from + place
+    span.className = classesOf(state.groups[index], index === state.target, scale)
   })
 }
 

@@ -35,6 +35,7 @@ function superscript(power) {
 
 /** @param {string} digits */
 function grouped(digits) {
+  if (Number(digits) < 1000) return digits
   const [whole, part] = digits.split(".")
   return whole.replace(/\B(?=(\d{3})+$)/g, ",") + (part ? `.${part}` : "")
 }

@@ -1,4 +1,4 @@
-"""MkDocs hook: minified styles, and modules joined into one file for each that is asked for by itself. An accelerator.
+"""MkDocs hook: smaller styles, and modules joined into one file for each that is asked for by itself. An accelerator.
 
 A page of the plain files asks for thirty-odd modules, one behind the other; joined it asks for two. What is asked for by
 itself is ``assets/main.mjs`` (by every page) and whatever some module imports when it is needed. Each such file keeps its
@@ -7,7 +7,8 @@ in ``main.mjs``, or in every file that asks for it. Inside, a module is a functi
 
     export const { mount } = join("pages/channel", (() => { const { h } = got("elements"); …; return { mount } }))
 
-``mkdocs serve`` and builders without hooks serve the plain files.
+The theme's styles lose those of content tabs where the site has none. ``mkdocs serve`` and builders without hooks serve the
+plain files.
 """
 
 import posixpath
@@ -33,6 +34,10 @@ STYLE_FAT = re.compile(
 )
 """Comments, indentation, line ends, spaces beside a mark that ends a word and the last semicolon of a rule, in styles. No string of ours
 holds one (tests/test_joined.py). A minifier made styles larger: it writes them for older browsers."""
+TAB = r"[^{}@,]*\.tabbed-[^{}@,]*"
+TABS = re.compile(rf"(?<=[{{}}]){TAB}(?:,{TAB})*\{{[^{{}}]*\}}")
+"""The theme's rules for content tabs: 150 of their selectors end in ``:nth-child(…)`` alone, so that the browser tries them on every
+element of a page, which took a sixth of the time that a channel's page needs for its styles."""
 IMPORT = re.compile(r'^import \{([^}]*)\} from "(\.[^"]+)\.mjs"\n?', re.MULTILINE)
 EXPORT = re.compile(r"^export (?=(?:async function|function|class|const)\*? ([\w$]+))", re.MULTILINE)
 ASKED = re.compile(r'\bimport\((["`])(\.[^"`$]+?)(\$\{[^}`]*\})?\.mjs\1\)')
@@ -79,6 +84,9 @@ def on_post_build(config: Any) -> None:
     assets = Path(config.site_dir) / "assets"
     if is_serving:
         return
+    if "pymdownx.tabbed" not in config.markdown_extensions:
+        for path in assets.glob("stylesheets/main.*.css"):
+            path.write_text(TABS.sub("", path.read_text("utf-8")), "utf-8")
     everywhere = "".join((assets / f"{name}.css").read_text("utf-8") for name in EVERYWHERE)
     (assets / f"{EVERYWHERE[0]}.css").write_text(everywhere, "utf-8")
     for name in EVERYWHERE[1:]:

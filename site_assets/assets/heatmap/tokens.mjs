@@ -34,12 +34,11 @@
  * @returns {Strip}
  */
 export function stripOfExample(example, shard) {
-  const special = new Set(shard.special)
   return {
     display: example.text.map((index) => shard.tokens[index]),
     tokenIds: example.token_ids,
     values: example.values.map((value) => (value === null ? null : value * shard.scale)),
-    isSpecial: example.text.map((index) => special.has(index)),
+    isSpecial: example.text.map((index) => shard.special.includes(index)),
     start: example.start,
     target: example.position - example.start,
     precision: shard.scale / 2,
