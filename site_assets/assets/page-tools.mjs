@@ -1,4 +1,5 @@
-/** What stands in the head of a page beside its name: star, annotate, share. Each loads what it needs when it is used. */
+/** What stands in the head of a page beside its name: star, annotate, share, the way on. Each loads what it needs when it is used. */
+import { fetchAhead } from "./ahead.mjs"
 import { h } from "./elements.mjs"
 import { offerKeys } from "./keys.mjs"
 import { needStyle } from "./styles.mjs"
@@ -6,6 +7,7 @@ import { needStyle } from "./styles.mjs"
 /** Connects the buttons that this page has. */
 export function connectTools() {
   connectTop()
+  void fetchAhead()
   if (new URLSearchParams(location.search).get("embed") === "1") {
     document.documentElement.classList.add("fb-embed")
     void needStyle("embed")

@@ -23,6 +23,19 @@ def test_keys_lead_from_page_to_page_and_keep_the_view(visit: Visit) -> None:
     page.wait_for_url(re.compile(r"/gate_proj/#show=bottom$"))
 
 
+def test_who_goes_on_finds_the_next_page_fetched_ahead(visit: Visit) -> None:
+    page = visit.open(PAGE)
+    page.wait_for_load_state("networkidle")
+    assert page.locator("link[rel=prefetch]").count() == 0, "who came from elsewhere may not go on"
+    page.keyboard.press("n")
+    page.wait_for_url("**/atlas/lora/L0/up_proj/")
+    ahead = page.locator("link[rel=prefetch]")
+    expect(ahead).to_have_count(2)
+    on = [f"{visit.site.url}atlas/lora/L0/down_proj/", f"{visit.site.url}shards/lora/L0/down_proj.json"]
+    assert [page.evaluate("(link) => link.href", link) for link in ahead.element_handles()] == on
+    assert not visit.errors and not visit.violations()
+
+
 def test_j_and_k_walk_over_the_examples(visit: Visit) -> None:
     page = visit.open(PAGE)
     where = "Array.from(document.querySelectorAll('.fb-run')).findIndex((run) => run.contains(document.activeElement))"
