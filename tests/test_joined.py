@@ -2,9 +2,12 @@
 
 import importlib.util
 import re
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import material
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -151,6 +154,37 @@ def test_a_page_loads_the_styles_of_the_classes_that_it_uses(template: str) -> N
     used = set(re.findall(r"fb-[\w-]+", text)) - ASKED_FOR_LATER
     styled = [name for name in used if re.search(rf"\.{name}(?![\w-])", "".join(STYLES.values()))]
     assert [name for name in styled if not re.search(rf"\.{name}(?![\w-])", loaded)] == []
+
+
+RULE = re.compile(r"([^{}@]+)\{([^{}]+)\}")
+
+
+def theme_sheet() -> Path:
+    folder = Path(material.__file__).parent / "templates" / "assets" / "stylesheets"
+    return next(folder.glob("main.*.min.css"))
+
+
+def is_of_tabs(selectors: str) -> bool:
+    return all(".tabbed-" in selector for selector in selectors.split(","))
+
+
+@pytest.mark.parametrize("extensions", [["admonition"], ["admonition", "pymdownx.tabbed"]])
+def test_the_theme_loses_the_rules_of_tabs_that_a_site_does_not_have_and_no_other(
+    tmp_path: Path, extensions: list[str]
+) -> None:
+    shutil.copytree(ASSETS, tmp_path / "assets")
+    (tmp_path / "assets" / "stylesheets").mkdir()
+    shutil.copy(theme_sheet(), tmp_path / "assets" / "stylesheets")
+    hook().on_post_build(SimpleNamespace(site_dir=str(tmp_path), markdown_extensions=extensions))
+    sheet = theme_sheet().read_text("utf-8")
+    left = (tmp_path / "assets" / "stylesheets" / theme_sheet().name).read_text("utf-8")
+    if "pymdownx.tabbed" in extensions:
+        assert left == sheet
+        return
+    rules = RULE.findall(sheet)
+    assert RULE.findall(left) == [rule for rule in rules if not is_of_tabs(rule[0])]
+    assert len(RULE.findall(left)) < len(rules) - 50
+    assert left.count("{") == left.count("}")
 
 
 def test_no_string_of_a_style_holds_what_is_taken_out():
