@@ -92,9 +92,8 @@ class TokenIndex:
         }
 
     def _means(self, side: int, ids: list[int]) -> dict[str, Any]:
-        held = self._lists
-        parts = [np.arange(*np.searchsorted(held["list"], [2 * i + side, 2 * i + side + 1])) for i in ids]
-        found = np.concatenate(parts)
+        held, starts = self._lists, self._starts
+        found = np.concatenate([np.arange(starts[2 * i + side], starts[2 * i + side + 1]) for i in ids])
         if len(ids) > 1:
             found = found[np.lexsort((held["row"][found], -held["strength"][found]))]
         found = found[: self.most]
@@ -140,6 +139,12 @@ class TokenIndex:
     def _lists(self) -> dict[str, np.ndarray]:
         """Columns ``list`` (twice the token, + 1 for the low ones), ``row``, ``mean``, ``strength``: strongest first."""
         return self._ranked[0]
+
+    @cached_property
+    def _starts(self) -> Int[np.ndarray, " starts"]:
+        """Where each list begins in the columns, and where the last one ends."""
+        lengths = np.bincount(self._lists["list"], minlength=2 * len(self.counts))
+        return np.concatenate([[0], np.cumsum(lengths)])
 
     @cached_property
     def _ranked(self) -> tuple[dict[str, np.ndarray], int]:
