@@ -122,30 +122,31 @@ def wait_until_drawn(page: Page) -> float:
     return float(drawn)
 
 
-def drawn_ms(browser: Browser, address: str, slowdown: int, after: str | None = None) -> float:
-    """Milliseconds until the page is drawn, in a fresh context; ``after`` another page was read, if one is named."""
+def slowed_page(browser: Browser, slowdown: int) -> Page:
+    """A page in a fresh context that notes when it is drawn; whoever is done with it closes its context."""
     context = browser.new_context(viewport={"width": 1280, "height": 800})
     context.add_init_script(WATCH)
     page = context.new_page()
-    session = context.new_cdp_session(page)
-    session.send("Emulation.setCPUThrottlingRate", {"rate": slowdown})
+    context.new_cdp_session(page).send("Emulation.setCPUThrottlingRate", {"rate": slowdown})
+    return page
+
+
+def drawn_ms(browser: Browser, address: str, slowdown: int, after: str | None = None) -> float:
+    """Milliseconds until the page is drawn, in a fresh context; ``after`` another page was read, if one is named."""
+    page = slowed_page(browser, slowdown)
     if after is not None:
         page.goto(after)
         page.wait_for_load_state("networkidle")
         page.wait_for_timeout(SETTLING)
     page.goto(address)
     drawn = wait_until_drawn(page)
-    context.close()
+    page.context.close()
     return drawn
 
 
 def stepped_ms(browser: Browser, address: str, slowdown: int) -> float:
     """Milliseconds until the second page after this one is drawn, for who goes on with "n"."""
-    context = browser.new_context(viewport={"width": 1280, "height": 800})
-    context.add_init_script(WATCH)
-    page = context.new_page()
-    session = context.new_cdp_session(page)
-    session.send("Emulation.setCPUThrottlingRate", {"rate": slowdown})
+    page = slowed_page(browser, slowdown)
     page.goto(address)
     for _ in range(2):  # nothing is asked of the pages on the way, which would have to be cleared away
         page.wait_for_load_state("networkidle")
@@ -153,7 +154,7 @@ def stepped_ms(browser: Browser, address: str, slowdown: int) -> float:
         with page.expect_navigation(wait_until="commit"):
             page.keyboard.press("n")
     drawn = wait_until_drawn(page)
-    context.close()
+    page.context.close()
     return drawn
 
 

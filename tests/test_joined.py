@@ -137,13 +137,7 @@ def test_no_string_of_ours_looks_like_a_comment() -> None:
 
 STYLES = {path.stem: path.read_text("utf-8") for path in ASSETS.glob("*.css")}
 
-
-def whole(name: str) -> set[str]:
-    """A module and all that it imports from its start on."""
-    imports = hook().read_module(name, OWN[name], OWN).imports
-    return {name}.union(*(whole(other) for other in imports))
-
-
+MODULES = {name: hook().read_module(name, text, OWN) for name, text in OWN.items()}
 ASKED_FOR_LATER = {"fb-embed", "fb-indoc"}
 """Classes of styles that a module loads when it needs them."""
 ELSEWHERE = {"fb-document", "fb-row-mark", "fb-row-tray"}
@@ -159,7 +153,7 @@ def test_a_page_loads_the_styles_of_the_classes_that_it_uses(template: str) -> N
     )
     named = re.findall(r'"([\w-]+)"', "".join(re.findall(r"set styles = \[(.*?)\]", text)))
     for module in re.findall(r'set module = "(\w+)"', text):
-        text += "".join(OWN[name] for name in whole(f"pages/{module}"))
+        text += "".join(OWN[name] for name in hook().closure(f"pages/{module}", MODULES))
     loaded = "".join(STYLES[name] for name in (*always, *named))
     used = set(re.findall(r"fb-[\w-]+", text)) - ASKED_FOR_LATER - ELSEWHERE
     styled = [name for name in used if re.search(rf"\.{name}(?![\w-])", "".join(STYLES.values()))]

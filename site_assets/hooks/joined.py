@@ -126,7 +126,7 @@ def joined(sources: dict[str, str]) -> dict[str, str]:
             reader of ours does not know.
     """
     modules = {name: read_module(name, text, sources) for name, text in sources.items()}
-    whole = {name: list(_closure(name, modules, ())) for name in modules}
+    whole = {name: list(closure(name, modules)) for name in modules}
     asked: dict[str, set[str]] = {}
     waiting = [MAIN]
     while waiting:
@@ -169,13 +169,13 @@ def read_module(name: str, text: str, known: Iterable[str]) -> Module:
     return Module(name, text, imports, exports, asks_for)
 
 
-def _closure(name: str, modules: dict[str, Module], path: tuple[str, ...]) -> dict[str, None]:
+def closure(name: str, modules: dict[str, Module], path: tuple[str, ...] = ()) -> dict[str, None]:
     """A module and all that it imports from its start on, each behind what it needs."""
     if name in path:
         raise ValueError(f"The modules import each other in a circle: {' → '.join([*path, name])}.")
     found: dict[str, None] = {}
     for target in modules[name].imports:
-        found |= _closure(target, modules, (*path, name))
+        found |= closure(target, modules, (*path, name))
     return {**found, name: None}
 
 

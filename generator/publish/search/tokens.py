@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from generator.publish.book import SCHEMA, Book
 from generator.publish.numbers import significant
 from generator.publish.search.postings import boundaries, cut
+from generator.summaries import Ragged
 
 LEAST = 8
 """Channels of a token and sign, at least, where so many fire on it."""
@@ -35,16 +36,15 @@ class TokenIndex:
     def tokens(self) -> list[tuple[str, list[int]]]:
         """Bytes in hexadecimal, ascending, and the vocabulary entries that have them."""
         found: dict[str, list[int]] = {}
-        for token in sorted({*np.unique(self._lists["list"] // 2).tolist(), *self._peaks}):
+        for token in sorted({*np.flatnonzero(self._n_rows).tolist(), *self._peaks}):
             found.setdefault(self.book.corpus.token_bytes[token].hex(), []).append(token)
         return sorted(found.items())
 
     @cached_property
     def leaves(self) -> list[list[tuple[str, list[int]]]]:
         """The tokens of each file."""
-        rows = np.bincount(self._lists["list"] // 2, minlength=len(self.counts))
         sizes = [
-            150 + 18 * sum(int(rows[i]) + min(MOST_PEAKS, len(self._peaks.get(i, ()))) for i in ids)
+            150 + 18 * sum(int(self._n_rows[i]) + min(MOST_PEAKS, len(self._peaks.get(i, ()))) for i in ids)
             for _, ids in self.tokens
         ]
         return [list(part) for part in cut(self.tokens, sizes, LEAF_BYTES)]
@@ -92,16 +92,15 @@ class TokenIndex:
         }
 
     def _means(self, side: int, ids: list[int]) -> dict[str, Any]:
-        held, starts = self._lists, self._starts
-        found = np.concatenate([np.arange(starts[2 * i + side], starts[2 * i + side + 1]) for i in ids])
-        if len(ids) > 1:
-            found = found[np.lexsort((held["row"][found], -held["strength"][found]))]
-        found = found[: self.most]
+        parts = [self._lists.of(2 * i + side) for i in ids]
+        held = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        order = np.lexsort((held["row"], -held["strength"])) if len(ids) > 1 else slice(None)
+        held = {name: column[order][: self.most] for name, column in held.items()}
         digits = self.book.preset.token_digits
         return {
-            "n_firing": int((held["strength"][found] >= 1).sum()),
-            "row": held["row"][found].tolist(),
-            "mean": [significant(mean, digits) for mean in held["mean"][found].tolist()],
+            "n_firing": int((held["strength"] >= 1).sum()),
+            "row": held["row"].tolist(),
+            "mean": [significant(mean, digits) for mean in held["mean"].tolist()],
         }
 
     def _examples(self, ids: list[int]) -> dict[str, list[Any]]:
@@ -136,18 +135,17 @@ class TokenIndex:
         return np.where(rms > 0, rms, 1.0)
 
     @property
-    def _lists(self) -> dict[str, np.ndarray]:
-        """Columns ``list`` (twice the token, + 1 for the low ones), ``row``, ``mean``, ``strength``: strongest first."""
+    def _lists(self) -> Ragged:
+        """Two lists per vocabulary entry, high and low. Columns ``row``, ``mean``, ``strength``: strongest first."""
         return self._ranked[0]
 
     @cached_property
-    def _starts(self) -> Int[np.ndarray, " starts"]:
-        """Where each list begins in the columns, and where the last one ends."""
-        lengths = np.bincount(self._lists["list"], minlength=2 * len(self.counts))
-        return np.concatenate([[0], np.cumsum(lengths)])
+    def _n_rows(self) -> Int[np.ndarray, " vocabulary"]:
+        """Rows of both lists of each vocabulary entry."""
+        return np.diff(self._lists.offsets[::2])
 
     @cached_property
-    def _ranked(self) -> tuple[dict[str, np.ndarray], int]:
+    def _ranked(self) -> tuple[Ragged, int]:
         """All lists, cut, and how many rows one of them has at most."""
         held = self.book.summary.by_token.strongest
         token = np.repeat(np.arange(len(held.offsets) - 1, dtype=np.int32), np.diff(held.offsets))
@@ -156,12 +154,13 @@ class TokenIndex:
         strength = np.abs(mean) / self._rms[held.columns["channel"]]
         order = np.lexsort((row, -strength, list_of))
         order = order[row[order] >= 0]
-        lengths = np.bincount(list_of[order])
+        lengths = np.bincount(list_of[order], minlength=2 * len(self.counts))
         most = self._most(lengths)
         rank = np.arange(len(order)) - (np.cumsum(lengths) - lengths)[list_of[order]]
         kept = order[rank < most]
-        columns = {"list": list_of, "row": row, "mean": mean, "strength": strength}
-        return {name: column[kept] for name, column in columns.items()}, most
+        offsets = np.concatenate([[0], np.cumsum(np.minimum(lengths, most))])
+        columns = {"row": row[kept], "mean": mean[kept], "strength": strength[kept]}
+        return Ragged(offsets, columns), most
 
     def _most(self, lengths: Int[np.ndarray, " list"]) -> int:
         room = self.book.preset.token_rows * len(self.book.published)
